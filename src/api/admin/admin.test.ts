@@ -2,7 +2,9 @@ import { readFileSync } from "node:fs";
 import type { OpenAPIHono } from "@hono/zod-openapi";
 import { describe, expect, it } from "vitest";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
+import { LIMITS } from "../../core/limits.ts";
 import type { AuditRecord } from "../../core/operations/audit.ts";
+import { createAuthFailures } from "../auth/auth-failure-limiter.ts";
 import { createKeyHashes } from "../auth/key-hashes.ts";
 import { type AdminDependencies, adminOpenapi, createAdmin } from "./admin.ts";
 
@@ -205,6 +207,27 @@ describe("an idempotency key", () => {
     ).toBe(411);
     expect(replayable).toEqual(["/v1/keys"]);
   });
+});
+
+it("finds a path whose last part has any character", async () => {
+  const response = await adminFor("API").request("/v1/assets/a%0D%0Ab/c", {
+    headers: { authorization: "Key x:y" },
+  });
+  expect(response.status).toBe(501);
+});
+
+it("says when an address that sent too many wrong keys is served again", async () => {
+  const app = adminFor(undefined, { authFailures: createAuthFailures() });
+  const call = () =>
+    app.request(
+      "/v1/keys",
+      { headers: { authorization: "Key x:y" } },
+      { incoming: { socket: { remoteAddress: "192.0.2.1" } } },
+    );
+  for (let sent = 0; sent < LIMITS.authFailuresMax; sent++) await call();
+  const refused = await call();
+  expect(refused.status).toBe(429);
+  expect(Number(refused.headers.get("retry-after"))).toBeGreaterThan(2);
 });
 
 describe("models and prices", () => {

@@ -1,7 +1,7 @@
 /**
- * Sends generated requests to a server of their own, and compares its answers with its OpenAPI documents: the
- * admin service's, and each model's and pipeline's. `npm run conformance -- --generated`. Exits with 1 when an
- * answer differs, with 0 when the generator cannot be installed.
+ * Sends generated requests to a server of their own, and compares its answers with its OpenAPI documents:
+ * the admin service's, and each model's and pipeline's. `npm run conformance -- --generated`. Exits with 1
+ * when an answer differs, with 0 when the generator cannot be installed.
  */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -1,4 +1,7 @@
-"""The checks that data is accepted when it fits the document and else refused, for what a schema cannot say."""
+"""The checks that data is accepted when it fits the document and else refused.
+
+They take the place of the generator's own, and permit what a schema cannot say.
+"""
 
 import schemathesis
 from schemathesis.core.failures import AcceptedNegativeData
