@@ -15,8 +15,8 @@ export const PROJECT = resolve(import.meta.dirname, "../..");
 export const ENCODED_FAILURES = resolve(import.meta.dirname, "../workflows/encoded-failures.cjs");
 
 /**
- * Warns of each endpoint that a pipeline calls and nobody serves: a run of it would fail. Saved pipelines
- * come and go, so calls of them are not looked at.
+ * Warns of each call of a pipeline whose endpoint nobody serves: runs of the pipeline would fail. Calls of
+ * saved pipelines are not checked, because those are created and deleted while the platform runs.
  */
 export function warnOfMissingCalls(
   registry: Pick<Registry, "pipelines" | "route" | "list">,

@@ -152,7 +152,7 @@ const temperaTlsVariables = (service: string) => ({
   serverName: `TEMPERA_${service}_TLS_SERVER_NAME`,
 });
 
-/** Ports that no client of the platform uses. */
+/** The sentence of each port that may be any free one, since only the platform itself connects to it. */
 const GIVES_WAY = "If the default is in use, a free one is taken and kept in the data folder.";
 
 export const SETTINGS = {

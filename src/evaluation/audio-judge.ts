@@ -7,9 +7,9 @@
 const STEP_SECONDS = 0.01;
 /** Quieter audio counts as silence, in dB of full scale. */
 const LOUD_DB = -38;
-/** An onset is this much louder than the quietest of the last five steps. */
+/** An event begins where the audio is this much louder than the quietest of the five steps before, in dB. */
 const RISE_DB = 12;
-/** Nearer onsets belong to one event: its echo, or the beating of its partials. */
+/** Two onsets less than this apart belong to one event: the second is its echo or a beat of its overtones. */
 const APART_SECONDS = 0.15;
 
 /**

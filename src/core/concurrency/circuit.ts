@@ -17,12 +17,13 @@ export interface CircuitOptions {
 const PAUSE_MS = 500;
 
 /**
- * A circuit sends calls to a service as long as that is not known to be away.
+ * A circuit stands between callers and a service. It refuses calls while the service is away, so that nobody
+ * waits for an answer that does not come.
  *
- * - **closed**: every call is sent. A call without an answer starts a probe. One slow call changes nothing
- *   else: the probe decides.
- * - **open**: the probe had no answer either. Calls are refused, and one probe at a time looks whether
- *   the service is back, which closes the circuit.
+ * - **closed**: every call is sent. A call that gets no answer starts a probe, and only the probe can open
+ *   the circuit: one slow call does not.
+ * - **open**: the probe got no answer either. Calls are refused, and one probe after another is sent. The
+ *   first one that gets an answer closes the circuit.
  */
 export class Circuit implements Disposable {
   readonly #options: CircuitOptions;

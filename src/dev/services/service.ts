@@ -55,7 +55,7 @@ export interface ProcessSpec {
   logFile: string;
   stopSignal: NodeJS.Signals;
   readyWithinMs: number;
-  /** Stops the process and rejects while it is not ready. */
+  /** Aborts the start: the process is stopped, and the start rejects. Has no effect once it is ready. */
   signal?: AbortSignal | undefined;
   /** Asks the service itself. False or a rejection means not yet. */
   isReady(): Promise<boolean>;
