@@ -97,6 +97,21 @@ describe("warnings are one", () => {
     for (const endpoint of ["a/b", "a/c"]) warnings.warn({ endpoint }, "unhealthy");
     expect(lines).toHaveLength(2);
   });
+
+  it("nor when their codes or reasons differ", () => {
+    for (const code of ["runner_disconnected", "internal_error"]) warnings.warn({ code }, "unhealthy");
+    for (const reason of ["out of memory", "no such file"]) warnings.warn({ reason }, "unhealthy");
+    expect(lines).toHaveLength(4);
+  });
+
+  it("nor when each tells how a job ended", () => {
+    for (let index = 0; index < 3; index++)
+      warnings.warn(
+        { requestId: id(index), endpoint: "a/b", code: "internal_error", outcome: "dead letter" },
+        "used up",
+      );
+    expect(fieldsOf).toMatchObject([0, 1, 2].map((index) => ({ requestId: id(index) })));
+  });
 });
 
 it("holds a bounded number of warnings, and reports the one that makes room", () => {

@@ -9,7 +9,10 @@ const WARNINGS_MAX = 200;
 const KEY_CHARACTERS_MAX = 300;
 
 /** Fields that make two warnings different ones. A request's id is none: it would make each of them new. */
-const KEY_FIELDS = ["endpoint", "version", "pipeline", "taskQueue", "activityType", "state"];
+const KEY_FIELDS = [
+  ...["endpoint", "version", "pipeline", "taskQueue", "activityType"],
+  ...["state", "code", "reason"],
+];
 
 interface Warning {
   fields: object;
@@ -28,7 +31,8 @@ export interface RepeatedWarningsOptions {
 /**
  * Gathers repeated warnings: one is written the first time, and each minute as long as it comes again, with
  * the number of times. Two warnings are one when their messages differ in numbers and ids at most, and their
- * key fields and errors do not. What is held is bounded.
+ * key fields and errors do not. The end of a job is always written: its line has an `outcome`. What is held is
+ * bounded.
  */
 export class RepeatedWarnings {
   readonly #options: RepeatedWarningsOptions;
@@ -45,6 +49,7 @@ export class RepeatedWarnings {
 
   /** Writes a warning, or counts it if it was written before. */
   warn(fields: object, message: string): void {
+    if ("outcome" in fields) return this.#options.write(fields, message);
     const key = keyOf(fields, message);
     const known = this.#warnings.get(key);
     if (known) {
