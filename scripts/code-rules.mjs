@@ -22,6 +22,8 @@ const FIELDS_MAX = 15;
 const HEADLESS_SHARE_MAX = 0.03;
 
 const HEADLESS = /^(What|Who|Whose|Whom|Whether|How|Where|Which)\b/;
+/** Matches the calls of a test that take a timeout. */
+const TIMED_CALL = /^(it|test|describe|(before|after)(All|Each)|poll)$/;
 /** Matches the names of objects that a composition hands on. */
 const AGGREGATE = /(Dependencies|Parts|Ports|Stores|Services)$/;
 
@@ -34,6 +36,7 @@ const RULES = {
   folders: (files) => fullFolders(files),
   aggregates: (files) => files.filter(isSource).flatMap(wideAggregates),
   json: (files) => files.filter(isSource).flatMap(inexactJson),
+  timeouts: (files) => files.filter(({ path }) => path.endsWith(".test.ts")).flatMap(ownTimeouts),
 };
 
 /** Lists the committed and new text files that the rules apply to. */
@@ -214,6 +217,40 @@ function inexactJson(file) {
     found.push({ file: file.path, line: lineOf(tree, node.getStart()), text });
   });
   return found;
+}
+
+/**
+ * Finds tests, hooks and polls with a timeout of their own. Timeouts only catch hangs, and stand in
+ * `vitest.config.ts` for all.
+ */
+function ownTimeouts(file) {
+  const tree = syntaxTree(file);
+  const found = [];
+  walk(tree, (node) => {
+    if (!ts.isCallExpression(node)) return;
+    const name = calledName(node.expression);
+    if (!TIMED_CALL.test(name)) return;
+    const own = node.arguments
+      .slice(1)
+      .some(
+        (argument) =>
+          ts.isNumericLiteral(argument) ||
+          (ts.isObjectLiteralExpression(argument) &&
+            argument.properties.some((property) => property.name?.getText() === "timeout")),
+      );
+    if (!own) return;
+    const text = `${name} has a timeout of its own: vitest.config.ts has those of all tests`;
+    found.push({ file: file.path, line: lineOf(tree, node.getStart()), text });
+  });
+  return found;
+}
+
+/** Returns the name of a called function: "it" of `it`, of `it.skip`, and of `it.each(…)`. */
+function calledName(expression) {
+  if (ts.isCallExpression(expression)) return calledName(expression.expression);
+  if (!ts.isPropertyAccessExpression(expression)) return expression.getText();
+  const { expression: object, name } = expression;
+  return name.text === "poll" ? name.text : calledName(object);
 }
 
 /** Lists the fields that an interface, or a type of literals and other types, declares itself. */

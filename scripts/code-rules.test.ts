@@ -52,6 +52,19 @@ describe("code rules", () => {
     ["json", "src/api/a.ts", "export const a = JSON.parse(text);\n", "src/api/a.ts:1 JSON.parse rounds"],
     ["json", "src/api/a.ts", "export const a = JSON.stringify(b, null, 2);\n", "JSON.stringify rounds"],
     ["json", "src/cli/a.ts", "export const a = await reply.json();\n", "src/cli/a.ts:1 reply.json rounds"],
+    [
+      "timeouts",
+      "src/a.test.ts",
+      'it("a", () => {}, 5_000);\n',
+      "src/a.test.ts:1 it has a timeout of its own",
+    ],
+    [
+      "timeouts",
+      "src/a.test.ts",
+      "await expect.poll(a, { timeout: 9 }).toBe(1);\n",
+      "src/a.test.ts:1 poll has",
+    ],
+    ["timeouts", "src/a.test.ts", 'describe.each([1])("%s", { timeout: 9 }, () => {});\n', "describe has"],
     ["words", "src/a.ts", 'export const row = { "rota-of": 1 };\n', "src/a.ts:1 rota-of"],
     [
       "aggregates",

@@ -25,14 +25,14 @@ const run = (...args: string[]): Promise<{ code: number | null; output: string }
 it.each([
   ["fails", [], 1, /^npm run/],
   ["is left out", ["--if-built"], 0, /^left out: npm run/],
-])("%s in one line with %j", { timeout: 60_000 }, async (_what, args, code, start) => {
+])("%s in one line with %j", async (_what, args, code, start) => {
   const ended = await run(...args);
   expect(ended).toEqual({ code, output: expect.stringMatching(LINE) });
   expect(ended.output).toMatch(start);
   expect(ended.output.split("\n")).toHaveLength(2);
 });
 
-it("names an option that it cannot read", { timeout: 60_000 }, async () => {
+it("names an option that it cannot read", async () => {
   const { code, output } = await run("--jobs", "many");
   expect({ code, first: output.split("\n")[0] }).toEqual({
     code: 1,

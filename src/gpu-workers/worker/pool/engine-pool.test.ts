@@ -399,7 +399,7 @@ function setUpMany(
   return { pool, lines, run, status, states, until };
 }
 
-describe("engines within the device's memory", { timeout: 30_000 }, () => {
+describe("engines within the device's memory", () => {
   it("evicts the least recently used idle engine, never a busy one, and waits until it is gone", async () => {
     const { run, status, states } = setUpMany({ "t/a": {}, "t/b": {}, "t/c": {} }, 700);
     await run("t/a");
@@ -484,7 +484,7 @@ describe("engines within the device's memory", { timeout: 30_000 }, () => {
   });
 });
 
-describe("a model that keeps crashing its engine", { timeout: 30_000 }, () => {
+describe("a model that keeps crashing its engine", () => {
   const crash = { fail: "crash", delay_ms: 10 };
   const lost = { code: "runner_disconnected" };
 
@@ -577,9 +577,7 @@ describe("a model that keeps crashing its engine", { timeout: 30_000 }, () => {
 });
 
 describe("a device that the engine cannot use", () => {
-  it("fails the load in one line with the remedy", {
-    timeout: 30_000,
-  }, async () => {
+  it("fails the load in one line with the remedy", async () => {
     const project = resolve(import.meta.dirname, "../../../..");
     const registry = await loadRegistry({
       modelsFolder: join(project, "models"),
