@@ -239,6 +239,11 @@ describe("a faulty package is refused for", () => {
       /model\.yaml: is nested deeper than 64 levels \(line 1\)/,
     ],
     [
+      "a schema with a pattern that looks ahead",
+      { input: '{"type":"object","properties":{"a":{"pattern":"^(?=a)"}}}' },
+      /input\.json: the regular expression "\^\(\?=a\)" cannot be used: .*look-arounds/,
+    ],
+    [
       "a schema with a broken pattern",
       { input: '{"type":"object","properties":{"a":{"pattern":"("}}}' },
       /input\.json: .*regular expression/i,

@@ -11,6 +11,7 @@ import { EXACT_KEYWORDS, exactSchema, fillDefaults } from "../core/json/exact-sc
 import type { Json, JsonObject } from "../core/json/json.ts";
 import type { JsonSchema } from "../core/models/model.ts";
 import { type Coercion, unreadFault } from "./lax-values.ts";
+import { publishedPattern } from "./linear-pattern.ts";
 import { missingField, unknownFields } from "./missing-field.ts";
 
 type Location = InputFault["loc"];
@@ -24,6 +25,7 @@ const OPTIONS = {
   strict: false,
   strictNumbers: true,
   inlineRefs: false,
+  code: { regExp: publishedPattern },
   verbose: true,
   validateSchema: false,
   logger: false,

@@ -22,6 +22,7 @@ import type {
 } from "../../core/models/model.ts";
 import type { VersionContent } from "../../core/models/published-version.ts";
 import type { Log } from "../../core/operations/log.ts";
+import { linearPattern } from "../linear-pattern.ts";
 
 /** The parsed `model.yaml`; `schemas/manifest.json` describes each field. */
 export interface Manifest {
@@ -166,7 +167,13 @@ export async function checkPackage(
 function compile(schema: JsonObject): void {
   if (countValues(schema, LIMITS.schemaValuesMax) > LIMITS.schemaValuesMax)
     throw new Error(`has more than ${LIMITS.schemaValuesMax} values, which takes too long to compile`);
-  const ajv = new Ajv2020({ strict: false, validateFormats: false, logger: false, inlineRefs: false });
+  const ajv = new Ajv2020({
+    strict: false,
+    validateFormats: false,
+    logger: false,
+    inlineRefs: false,
+    code: { regExp: linearPattern },
+  });
   ajv.compile(mapIntegers(schema, Number) as JsonObject);
 }
 
