@@ -2,6 +2,8 @@ import { isSecretField, MASK } from "../core/operations/mask.ts";
 
 /** Longest text in a line; the rest is cut. Container runtimes split lines of 16 KiB. */
 const CHARACTERS_MAX = 8_000;
+/** Characters after the cut that are masked too: a secret that stands at the cut is recognised by its end. */
+const SECRET_CHARACTERS_MAX = 1_000;
 /** Most entries of a list or an object, and the deepest level, that a line shows. */
 const ENTRIES_MAX = 50;
 const DEPTH_MAX = 4;
@@ -22,11 +24,16 @@ export function logFields(fields: object, mask: (text: string) => string): Recor
   );
 }
 
-/** Masks a text and cuts it to the longest that a line has. */
+/** Masks a text, then cuts it to the longest that a line has. No more is masked than the cut needs. */
 export function logText(text: string, mask: (text: string) => string): string {
-  const { length } = text;
-  if (length <= CHARACTERS_MAX) return mask(text);
-  return `${mask(text.slice(0, CHARACTERS_MAX))}… (${length - CHARACTERS_MAX} more characters)`;
+  const read = text.slice(0, CHARACTERS_MAX + SECRET_CHARACTERS_MAX);
+  const masked = mask(read);
+  const unread = text.length - read.length;
+  // The last part of what was read may hold the beginning of a secret that ends after it.
+  const whole = unread > 0 ? Math.max(0, masked.length - SECRET_CHARACTERS_MAX) : masked.length;
+  const kept = Math.min(whole, CHARACTERS_MAX);
+  const more = masked.length - kept + unread;
+  return more === 0 ? masked : `${masked.slice(0, kept)}… (${more} more characters)`;
 }
 
 function plain(value: unknown, mask: (text: string) => string, depth: number): unknown {

@@ -114,6 +114,18 @@ describe("a line of JSON", () => {
     expect(JSON.parse(lines[0] ?? "")).toMatchObject({ big: "1" });
   });
 
+  it.each([
+    ["the cut", 8_000, ""],
+    ["the end of what is masked", 9_000, `"password":"${"z".repeat(1_500)}"`],
+  ])("shows no part of a secret that stands at %s", (_, end, before) => {
+    const { log, lines } = collect("json", { mask: createMask(config) });
+    const start = '"password":"hunter2h';
+    const filling = "x".repeat(end - start.length - before.length);
+    log.info({ text: `${before}${filling}${start}unter2hunter2"${"y".repeat(500)}` }, "x");
+    expect(lines[0]).toMatch(/… \(\d+ more characters\)/);
+    expect(lines[0]).not.toContain("hunter2");
+  });
+
   it("can be masked, also when it is nothing but backslashes, dots or quotes", () => {
     const { log, lines } = collect("json", { mask: createMask(config) });
     for (const part of ["\\", "a.", "a-", '"', '\\"password', "x://", "?a", "=", "authorization "])

@@ -31,8 +31,8 @@ export interface RepeatedWarningsOptions {
 /**
  * Gathers repeated warnings: one is written the first time, and each minute as long as it comes again, with
  * the number of times. Two warnings are one when their messages differ in numbers and ids at most, and their
- * key fields and errors do not. The end of a job is always written: its line has an `outcome`. What is held is
- * bounded.
+ * key fields and errors do not. The end of a job, whose line has an `outcome`, is always written. What is
+ * held is bounded.
  */
 export class RepeatedWarnings {
   readonly #options: RepeatedWarningsOptions;
@@ -49,7 +49,10 @@ export class RepeatedWarnings {
 
   /** Writes a warning, or counts it if it was written before. */
   warn(fields: object, message: string): void {
-    if ("outcome" in fields) return this.#options.write(fields, message);
+    if ("outcome" in fields) {
+      this.#options.write(fields, message);
+      return;
+    }
     const key = keyOf(fields, message);
     const known = this.#warnings.get(key);
     if (known) {
