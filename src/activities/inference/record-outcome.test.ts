@@ -89,7 +89,7 @@ const record = (over: { isDurable?: boolean; fault?: string } = {}) =>
   createRecordOutcome({
     ...stores(),
     isDurable: () => over.isDurable === true,
-    checkOutput: async () => over.fault,
+    checkOutput: () => over.fault,
   });
 const announced = async () => (await memory.outcome("r"))?.outcome;
 

@@ -63,14 +63,14 @@ export function createRecordOutcome({
   log,
   clock,
   isDurable = () => false,
-  checkOutput = async () => undefined,
+  checkOutput = () => undefined,
 }: RecordOutcomeDependencies) {
   return async function recordOutcome(ended: EndedJob): Promise<Outcome> {
     const { job, attempts, startedAtMs, checkpointed, soleAttempt } = ended;
     // Deleted in the background: an unavailable store must not delay the end of a job.
     if (checkpointed !== false) objects.delete(checkpointKey(job.requestId)).catch(() => {});
     const { outcome: made } = ended;
-    const fault = made.ok ? await checkOutput(job, made.output) : undefined;
+    const fault = made.ok ? checkOutput(job, made.output) : undefined;
     if (fault !== undefined) await warnOfOutput({ events, log }, job, fault);
     const { announced, logs } = await readLog(events, ended);
     const outcome = announced ?? ended.outcome;
