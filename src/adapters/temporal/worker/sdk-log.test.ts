@@ -49,6 +49,11 @@ describe("an ordinary outcome is told at info", () => {
     expect([level, fields]).toMatchObject(["info", { outcome: "handed over" }]);
   });
 
+  it("but not an attempt that was given up after its job had waited for a store", () =>
+    expect(attempt(failure("store_unavailable", [{}, 3, { exhausted: true }]))).toMatchObject([
+      ["warn", { err: expect.any(Error) }, "temporal: Activity failed"],
+    ]));
+
   it.each([
     ["inferenceJob", "debug"], // its finish step tells it
     ["webhookDelivery", "info"],

@@ -49,7 +49,8 @@ function ordinaryOutcome(error: unknown): object | undefined {
   const { type: code, message: reason, details } = (error ?? {}) as Record<string, unknown>;
   if (!isErrorCode(code)) return undefined;
   const [, , handOver] = Array.isArray(details) ? (details as unknown[]) : [];
-  if (handOver !== undefined) return { outcome: "handed over", code, reason };
+  if (typeof handOver === "object" && handOver !== null && "handedOver" in handOver)
+    return { outcome: "handed over", code, reason };
   const { status } = CATALOGUE[code];
   return status < 500 || status === 504 ? { outcome: "failed", code, reason } : undefined;
 }
