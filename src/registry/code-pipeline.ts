@@ -12,8 +12,8 @@ interface CodePipeline
 
 /**
  * Makes the version of a pipeline from the table of definitions. Its digest covers its name and not its code:
- * a version's behaviour never changes. Throws when a schema cannot be compiled: a start is refused rather than
- * a request.
+ * a version's behaviour never changes. Throws when a schema cannot be compiled: a role then does not
+ * start, where a request would fail.
  */
 export function codePipeline({
   id,
