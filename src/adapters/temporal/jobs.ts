@@ -174,17 +174,27 @@ const queries = (temporal: Temporal): Pick<Jobs, "describe" | "describeNode" | "
       submittedAtMs: found.startTime.getTime(),
       ...(typeof found.memo?.fingerprint === "string" && { fingerprint: found.memo.fingerprint }),
       ...(found.closeTime && { endedAtMs: found.closeTime.getTime() }),
-      ...(found.type === INFERENCE_JOB && pendingOf("recordOutcome") && { recording: true as const }),
+      ...(pendingOf("recordOutcome") &&
+        (found.type === INFERENCE_JOB
+          ? { recording: true as const }
+          : found.type === PIPELINE && { mayBeRecording: true as const })),
     };
   },
 
   async describeNode(requestId, { pipelineId }) {
     const found = await describeWorkflow(temporal, pipelineId);
     if (found?.status.name !== "RUNNING") return undefined;
-    const pending = found.raw.pendingActivities?.find(({ activityId }) => activityId === requestId);
+    const activities = found.raw.pendingActivities ?? [];
+    const pending = activities.find(({ activityId }) => activityId === requestId);
     // A node that neither waits nor runs has just ended, and its record is being written.
     const waits = pending !== undefined && !RUNNING_STATES.has(pending.state ?? 0);
-    return { state: waits ? "IN_QUEUE" : "IN_PROGRESS", attempt: pending?.attempt ?? 1 };
+    const mayBeRecording =
+      !pending && activities.some(({ activityType }) => activityType?.name === "recordOutcome");
+    return {
+      state: waits ? "IN_QUEUE" : "IN_PROGRESS",
+      attempt: pending?.attempt ?? 1,
+      ...(mayBeRecording && { mayBeRecording }),
+    };
   },
 
   async outcome(requestId) {

@@ -2,8 +2,8 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { createMemoryEventLog } from "../../adapters/memory/event-log.ts";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import type { EventLog } from "../../core/requests/event-log.ts";
-import type { JobDescription } from "../../core/requests/jobs.ts";
-import type { Outcome, RequestIdentity, RequestState } from "../../core/requests/request.ts";
+import type { JobDescription, Jobs } from "../../core/requests/jobs.ts";
+import type { Outcome, RequestIdentity } from "../../core/requests/request.ts";
 import { newRequestId } from "../../core/requests/request-id.ts";
 import { createFindRequest } from "./find-request.ts";
 
@@ -16,7 +16,7 @@ let recorded: Outcome | undefined;
 let reads: string[];
 let request: RequestIdentity;
 /** Temporal's description of a node. */
-let nodeRuns: { state: RequestState; attempt: number } | undefined;
+let nodeRuns: Awaited<ReturnType<Jobs["describeNode"]>>;
 beforeEach(async () => {
   now = 1_000_000;
   events = createMemoryEventLog({ clock: { nowMs: () => now } });
@@ -164,6 +164,7 @@ describe("a request that the event log may not know to have ended", () => {
           return describe();
         },
         outcome: others.outcome ?? (async () => undefined),
+        describeNode: async () => nodeRuns,
       } as never,
     });
   };
@@ -239,12 +240,25 @@ describe("a request that the event log may not know to have ended", () => {
     }
   });
 
-  it("is 503 while its end, which may have been told, waits to be recorded", async () => {
-    const recording = async () => job({ recording: true });
+  it.each(["recording", "mayBeRecording"])("is 503 while its end waits to be recorded (%s)", async (how) => {
+    const recording = async () => job({ [how]: true });
     for (const snapshot of [undefined, away])
       await expect(
         finder({ describe: recording, ...(snapshot && { snapshot }) })(CALLER, request.requestId),
       ).rejects.toMatchObject({ code: "store_unavailable" });
+  });
+
+  it("is 503 while the end of a node waits to be recorded, with and without the event log", async () => {
+    const node = { ...request, requestId: newRequestId(), node: { pipelineId: newRequestId(), id: "n" } };
+    await events.append(node, { type: "queued", attempt: 0 });
+    const row = { ...node, keyId: "k", submittedAtMs: 0, attempts: 1, logs: [] };
+    for (const snapshot of [undefined, away]) {
+      const findNode = finder({ requests: async () => row, ...(snapshot && { snapshot }) });
+      nodeRuns = { state: "IN_PROGRESS", attempt: 1, mayBeRecording: true };
+      await expect(findNode(CALLER, node.requestId)).rejects.toMatchObject({ code: "store_unavailable" });
+      nodeRuns = { state: "IN_PROGRESS", attempt: 1 };
+      expect((await findNode(CALLER, node.requestId)).state).not.toBe("COMPLETED");
+    }
   });
 
   it("without the event log: is unfinished only if PostgreSQL has no outcome", async () => {

@@ -125,13 +125,17 @@ class RequestFinder {
     const { jobs } = this.#api;
     if (record && !(record instanceof TemperaError) && record.node) {
       const node = await jobs.describeNode(id, record.node);
-      if (node) return { ...identityOf(record), ...node, position: 0, metrics: {} };
+      if (node) {
+        const { mayBeRecording, ...running } = node;
+        if (mayBeRecording) throw endIsBeingRecorded();
+        return { ...identityOf(record), ...running, position: 0, metrics: {} };
+      }
     }
     const job = await jobs.describe(id);
     if (job && job.state !== "COMPLETED") {
       if (record instanceof TemperaError) throw record;
-      const { recording, ...running } = job;
-      if (recording) throw endIsBeingRecorded();
+      const { recording, mayBeRecording, ...running } = job;
+      if (recording || mayBeRecording) throw endIsBeingRecorded();
       return { ...running, position: 0, metrics: {} };
     }
     const outcome = job && (await jobs.outcome(id));
@@ -184,7 +188,7 @@ class RequestFinder {
     const { jobs, requests } = this.#api;
     if (doubt === undefined) return jobs.outcome(requestId).catch(ignoreUnavailable);
     const job = await jobs.describe(requestId).catch(ignoreUnavailable);
-    if (job?.recording) throw endIsBeingRecorded();
+    if (job?.recording || job?.mayBeRecording) throw endIsBeingRecorded();
     if (job?.state === "COMPLETED") return jobs.outcome(requestId).catch(ignoreUnavailable);
     if (!job || record instanceof TemperaError) return undefined;
     // An end that waited for PostgreSQL may have been recorded between the two reads.
@@ -192,16 +196,21 @@ class RequestFinder {
   }
 
   /** The outcome of a node whose pipeline no longer runs and has recorded none: an operator ended it. */
-  async #outcomeOfNode({ requestId }: Snapshot, node: NodeRef): Promise<Outcome | undefined> {
+  async #outcomeOfNode({ requestId, doubt }: Snapshot, node: NodeRef): Promise<Outcome | undefined> {
     const { jobs, requests } = this.#api;
+    let run: Awaited<ReturnType<typeof jobs.describeNode>>;
     try {
-      if (await jobs.describeNode(requestId, node)) return undefined;
-      // The node may have ended, and its pipeline with it, between the two reads.
-      const recorded = (await requests.find(requestId))?.outcome;
-      return recorded ?? failure("Its pipeline ended without an outcome of this node.");
+      run = await jobs.describeNode(requestId, node);
+      if (!run) {
+        // The node may have ended, and its pipeline with it, between the two reads.
+        const recorded = (await requests.find(requestId))?.outcome;
+        return recorded ?? failure("Its pipeline ended without an outcome of this node.");
+      }
     } catch (error) {
       return ignoreUnavailable(error);
     }
+    if (doubt !== undefined && run.mayBeRecording) throw endIsBeingRecorded();
+    return undefined;
   }
 }
 

@@ -10,6 +10,11 @@ export interface JobDescription extends RequestIdentity {
   endedAtMs?: number;
   /** The job has an outcome, which may have been told, and waits for PostgreSQL to record it. */
   recording?: true;
+  /**
+   * The same may be so: a pipeline has an outcome that waits, and it may be that of another node, or of the
+   * pipeline itself.
+   */
+  mayBeRecording?: true;
   /** The fingerprint of the call with an idempotency key that started the job. */
   fingerprint?: string;
 }
@@ -48,7 +53,7 @@ export interface Jobs {
   describeNode(
     requestId: string,
     node: NodeRef,
-  ): Promise<Pick<JobDescription, "state" | "attempt"> | undefined>;
+  ): Promise<Pick<JobDescription, "state" | "attempt" | "mayBeRecording"> | undefined>;
   /** Returns the outcome of a closed job; `undefined` while it runs or when it is unknown. */
   outcome(requestId: string): Promise<Outcome | undefined>;
   /**
