@@ -223,8 +223,8 @@ describe("the input and output of a definition", () => {
     };
     expect(of(4)).toEqual([]);
     expect(of(100)).toEqual([
-      "contents/schema/input: Value error, the input has more than 1000 names and values in required, enum, " +
-        "const and default",
+      "contents/schema/input: Value error, the input has more than 1000 names and values in required, " +
+        "enum, const and default",
     ]);
   });
 

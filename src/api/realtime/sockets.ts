@@ -152,8 +152,8 @@ class GatewaySockets implements Sockets {
     if (this.#stopping) throw goingAway();
     const forwarded = [headers["x-forwarded-for"]].flat().at(-1);
     const network = networkOf(forwarded, (socket as Socket).remoteAddress, trustProxy);
-    // A refused caller holds its place until its socket has closed: it need not answer the close.
-    using _place = this.#handshakes.acquire(network ?? "");
+    // A refused caller holds its slot until its socket has closed: it need not answer the close.
+    using _slot = this.#handshakes.acquire(network ?? "");
     const { serve, isRefused } = await this.#open(address, request, network);
     if (this.#stopping) throw goingAway();
     // A refused connection still needs a listener: it may break while the refusal is sent.
