@@ -15,7 +15,7 @@ import { configuredAddresses } from "./addresses.ts";
 import { openRegistry } from "./open-registry.ts";
 import { composeParts, createProcessHealth, type Parts } from "./parts.ts";
 import { captureOutput, type FailedStart, refusalText } from "./process-output.ts";
-import { createWarning, reasonOf, ServiceJoins } from "./service-joins.ts";
+import { reasonOf, ServiceJoins } from "./service-joins.ts";
 import { openServices } from "./services.ts";
 
 /** A started role. `stop` drains it; `ended` resolves when it ended by itself, and rejects when it failed. */
@@ -202,10 +202,9 @@ class RunningRole<L extends Listeners> {
   /** Starts the role, again if a service goes away meanwhile. */
   async #start(parts: Parts): Promise<void> {
     const { name, start } = this.#program;
-    const warn = createWarning(this.#log, `${name} could not start yet`);
     const starting = new LazyConnection({
       open: () => start(parts, this.#listeners),
-      onFailure: (error) => warn(reasonOf(error)),
+      onFailure: (error) => this.#log.warn({}, `${name} could not start yet: ${reasonOf(error)}`),
     });
     this.#closing.defer(() => starting[Symbol.dispose]());
     this.#role = await starting.ready;

@@ -2,7 +2,7 @@ import { expect, it, vi } from "vitest";
 import { TemperaError } from "../core/errors/tempera-error.ts";
 import { systemClock } from "../core/operations/clock.ts";
 import { ServiceHealth } from "../core/operations/service-health.ts";
-import { createWarning, ServiceJoins } from "./service-joins.ts";
+import { ServiceJoins } from "./service-joins.ts";
 
 function recordedLog() {
   const lines: string[] = [];
@@ -11,30 +11,20 @@ function recordedLog() {
 }
 const away = (why: string) => new TemperaError("store_unavailable", `It cannot be used (${why}).`);
 
-it("warns of a reason at once, of the same one again only after a minute, and counts the tries", () => {
-  const clock = vi.spyOn(performance, "now").mockReturnValue(0);
-  const warnings: object[] = [];
-  const { log } = recordedLog();
-  const warn = createWarning(
-    { ...log, warn: (fields, message) => void warnings.push({ ...fields, message }) },
-    "it waits",
-  );
-  for (const [atMs, reason] of [
-    [0, "a"],
-    [1_000, "a"],
-    [2_000, "b"],
-    [61_000, "b"],
-    [62_000, "b"],
-  ] as const) {
-    clock.mockReturnValue(atMs);
-    warn(reason);
-  }
-  clock.mockRestore();
-  expect(warnings).toEqual([
-    { message: "it waits: a" },
-    { tries: 3, message: "it waits: b" },
-    { tries: 5, message: "it waits: b" },
-  ]);
+it("logs each failed try, and leaves the gathering to the log", async () => {
+  vi.useFakeTimers();
+  const { lines, log } = recordedLog();
+  const health = new ServiceHealth({ clock: systemClock });
+  using joins = new ServiceJoins({ name: "gateway", health, log });
+  let tries = 0;
+  const opening = joins.join("redis", async () => {
+    if (++tries < 3) throw away("ECONNREFUSED");
+  });
+  await vi.runAllTimersAsync();
+  await opening.ready;
+  vi.useRealTimers();
+  const waits = "gateway waits for Redis: It cannot be used (ECONNREFUSED).";
+  expect(lines.slice(0, -1)).toEqual([waits, waits]);
 });
 
 it("names what is awaited, reports what has come, and gives the error meanwhile", async () => {

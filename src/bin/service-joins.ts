@@ -5,9 +5,6 @@ import type { Log } from "../core/operations/log.ts";
 import { SERVICE_NAMES } from "../core/operations/process-health.ts";
 import type { ServiceHealth, ServiceName } from "../core/operations/service-health.ts";
 
-/** Interval between two warnings of one service for the same reason. */
-const REMIND_MS = 60_000;
-
 /** Longest wait for the first tries. A frozen service does not delay the others for longer. */
 const FIRST_TRIES_MS = 3_000;
 
@@ -40,14 +37,13 @@ export class ServiceJoins implements Disposable {
     const { name, health, log, needed = [] } = this.#options;
     const title = SERVICE_NAMES[service];
     const startedMs = steadyClock.nowMs();
-    const waits = createWarning(log, `${name} waits for ${title}`);
     health.report(service, "starting");
     const connection = new LazyConnection({
       open,
       isPassing: (error) => !needed.includes(service) && isOutage(error),
       onFailure: (error) => {
         this.#errors.set(service, error);
-        waits(reasonOf(error));
+        log.warn({}, `${name} waits for ${title}: ${reasonOf(error)}`);
       },
       onOpen: () => {
         health.report(service, "up");
@@ -106,19 +102,6 @@ export class ServiceJoins implements Disposable {
   [Symbol.dispose](): void {
     for (const connection of this.#all.values()) connection[Symbol.dispose]();
   }
-}
-
-/** Makes a function that warns of a reason: at once when it is new, and then once a minute. */
-export function createWarning(log: Log, what: string): (reason: string) => void {
-  let last: { reason: string; atMs: number } | undefined;
-  let tries = 0;
-  return (reason) => {
-    tries++;
-    const nowMs = steadyClock.nowMs();
-    if (last?.reason === reason && nowMs - last.atMs < REMIND_MS) return;
-    last = { reason, atMs: nowMs };
-    log.warn({ ...(tries > 1 && { tries }) }, `${what}: ${reason}`);
-  };
 }
 
 export const reasonOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));

@@ -98,6 +98,12 @@ describe("warnings are one", () => {
     expect(lines).toHaveLength(2);
   });
 
+  it("nor when nothing but a digit tells their models or codes apart", () => {
+    for (const version of ["1.0.0", "2.0.0"]) warnings.warn({ endpoint: "a/b", version }, "unhealthy");
+    for (const code of ["57P01", "57P03"]) warnings.warn({ err: { code, message: "away" } }, "x");
+    expect(lines).toHaveLength(4);
+  });
+
   it("nor when their codes or reasons differ", () => {
     for (const code of ["runner_disconnected", "internal_error"]) warnings.warn({ code }, "unhealthy");
     for (const reason of ["out of memory", "no such file"]) warnings.warn({ reason }, "unhealthy");

@@ -8,11 +8,8 @@ const WARNINGS_MAX = 200;
 /** Longest part of a text that tells one warning from another. */
 const KEY_CHARACTERS_MAX = 300;
 
-/** Fields that make two warnings different ones. A request's id is none: it would make each of them new. */
-const KEY_FIELDS = [
-  ...["endpoint", "version", "pipeline", "taskQueue", "activityType"],
-  ...["state", "code", "reason"],
-];
+/** Names that make two warnings different ones. A request's id is none: it would make each of them new. */
+const KEY_FIELDS = ["endpoint", "version", "pipeline", "taskQueue", "activityType", "state", "code"];
 
 interface Warning {
   fields: object;
@@ -30,9 +27,9 @@ export interface RepeatedWarningsOptions {
 
 /**
  * Gathers repeated warnings: one is written the first time, and each minute as long as it comes again, with
- * the number of times. Two warnings are one when their messages differ in numbers and ids at most, and their
- * key fields and errors do not. The end of a job, whose line has an `outcome`, is always written. What is
- * held is bounded.
+ * the number of times. Two warnings are one when their messages, reasons and errors differ in numbers and ids
+ * at most, and their names and codes do not. The end of a job, whose line has an `outcome`, is always written.
+ * What is held is bounded.
  */
 export class RepeatedWarnings {
   readonly #options: RepeatedWarningsOptions;
@@ -101,17 +98,17 @@ function keyOf(fields: object, message: string): string {
   const values = fields as Record<string, unknown>;
   const { err } = values;
   const error = err as { code?: unknown; message?: unknown } | undefined;
-  const reason = typeof err === "string" ? err : `${error?.code ?? ""} ${error?.message ?? ""}`;
-  return [message, reason, ...KEY_FIELDS.map((name) => String(values[name] ?? ""))].map(template).join("\n");
+  const names = [error?.code, ...KEY_FIELDS.map((name) => values[name])].map((name) => withoutIds(name));
+  const texts = [message, typeof err === "string" ? err : error?.message, values.reason];
+  return [...names, ...texts.map((text) => withoutIds(text).replaceAll(/\d+/g, "#"))].join("\n");
 }
 
-/** Replaces ids and numbers in a text, which differ from one warning to the next. */
-function template(text: string): string {
-  return text
+/** Replaces ids in a text, which differ from one warning to the next. */
+function withoutIds(text: unknown): string {
+  return String(text ?? "")
     .slice(0, KEY_CHARACTERS_MAX)
     .replaceAll(/\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b/gi, "#")
-    .replaceAll(/\b(?=[0-9a-f]*\d)[0-9a-f]{12,}\b/gi, "#")
-    .replaceAll(/\d+/g, "#");
+    .replaceAll(/\b(?=[0-9a-f]*\d)[0-9a-f]{12,}\b/gi, "#");
 }
 
 const timesText = (times: number): string =>
