@@ -509,9 +509,9 @@ export const LIMITS = {
   usageCounterMs: 2_000,
   /**
    * WebSocket handshakes of one address at a time, with those that were refused and whose socket is closing:
-   * none of them has a key yet.
+   * none of them has a key yet. Enough for an office whose sockets all connect again after a restart.
    */
-  handshakesOfAddressMax: 64,
+  handshakesOfAddressMax: 256,
   /** Calls with a wrong key that one address may make within `authFailureWindowSeconds`. */
   authFailuresMax: 60,
   /** Length of that window; the address is served again when it has passed since the last wrong key. */
