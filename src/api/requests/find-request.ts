@@ -61,7 +61,7 @@ export function createFindRequest(api: FindApi): FindRequest {
     if (!isRequestId(requestId)) throw new TemperaError("request_unknown");
     const found = await finder.find(requestId.toLowerCase());
     if (!found || found.ownerId !== caller.ownerId) throw new TemperaError("request_unknown");
-    await api.unserved?.tell(found);
+    api.unserved?.tell(found);
     return found;
   };
 }

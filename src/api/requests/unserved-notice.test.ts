@@ -1,3 +1,4 @@
+import { setImmediate as told } from "node:timers/promises";
 import { expect, it } from "vitest";
 import { createMemoryEventLog } from "../../adapters/memory/event-log.ts";
 import type { EngineOnWorker } from "../../core/engines/engine-status.ts";
@@ -53,6 +54,7 @@ async function linesAfterPolls(list: () => Promise<EngineOnWorker[]>): Promise<u
     });
     for (let poll = 0; poll < 3; poll++) {
       await find(CALLER, request.requestId);
+      await told(); // The memory's log needs no more than this turn.
       now += LIMITS.engineReportMs;
     }
   }
@@ -84,4 +86,56 @@ it("says nothing while one worker may serve the version, nor while the reports c
     await linesAfterPolls(async () => [engine("gpu-1", "unhealthy"), engine("gpu-2", "stopped")]),
   ).toEqual([]);
   expect(await linesAfterPolls(() => Promise.reject(new TemperaError("store_unavailable")))).toEqual([]);
+});
+
+/** A notice on an event log whose reads are `read`, and a function that tells it of a new waiting request. */
+async function noticeOn(read: () => Promise<never>) {
+  let now = 1_000_000;
+  let reads = 0;
+  const events = {
+    append: () => Promise.reject(new TemperaError("store_unavailable")),
+    read: () => {
+      reads++;
+      return read();
+    },
+  };
+  const list = async () => [engine("gpu-1", "unhealthy")];
+  const notice = createUnservedNotice(
+    { engines: { list } as never, events: events as never, clock: { nowMs: () => now } },
+    900_000,
+  );
+  const tell = () =>
+    notice.tell({
+      ...{ requestId: newRequestId(), ownerId: "ann", endpoint: "a/b", version: "1.0.0" },
+      ...{ taskQueue: "gpu/a/b/1.0.0", priority: "normal", state: "IN_QUEUE", attempt: 0 },
+    } as const);
+  tell();
+  await told(); // The reports are read.
+  return {
+    tell,
+    reads: () => reads,
+    pass: (ms: number) => {
+      now += ms;
+    },
+  };
+}
+
+it("keeps no status waiting for an event log that hangs", async () => {
+  const { tell, reads } = await noticeOn(() => new Promise(() => {}));
+  expect(tell()).toBeUndefined();
+  await told();
+  expect(reads()).toBe(1);
+});
+
+it("leaves an event log that failed alone for some seconds, for all requests", async () => {
+  const { tell, reads, pass } = await noticeOn(() => Promise.reject(new TemperaError("store_unavailable")));
+  for (let call = 0; call < 3; call++) {
+    tell();
+    await told();
+  }
+  expect(reads()).toBe(1);
+  pass(10_000);
+  tell();
+  await told();
+  expect(reads()).toBe(2);
 });

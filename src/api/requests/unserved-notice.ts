@@ -3,11 +3,14 @@ import { type EngineOnWorker, unservedVersions } from "../../core/engines/engine
 import type { EngineStatusStore } from "../../core/engines/engine-status-store.ts";
 import { LIMITS } from "../../core/limits.ts";
 import type { Clock } from "../../core/operations/clock.ts";
-import { type EventLog, readLogLines } from "../../core/requests/event-log.ts";
+import type { EventLog } from "../../core/requests/event-log.ts";
 import { identityOf, type RequestIdentity, type RequestState } from "../../core/requests/request.ts";
 
 /** Requests that are known to have the line. */
 const NOTIFIED_MAX = 10_000;
+
+/** Time for which an event log that failed is left alone. */
+const PAUSE_MS = 10_000;
 
 interface NoticePorts {
   engines: Pick<EngineStatusStore, "list">;
@@ -20,30 +23,34 @@ interface NoticePorts {
  * failure.
  */
 export interface UnservedNotice {
-  /** Never rejects: a status is answered all the same. */
-  tell(found: RequestIdentity & { state: RequestState; attempt?: number }): Promise<void>;
+  /** Writes it in the background: a status is answered all the same. */
+  tell(found: RequestIdentity & { state: RequestState; attempt?: number }): void;
 }
 
 /** @param waitMs time for which such requests wait before GPU workers refuse them */
 export function createUnservedNotice(ports: NoticePorts, waitMs: number): UnservedNotice {
   const notified = new LRUCache<string, string>({ max: NOTIFIED_MAX });
   const unservedAt = followUnserved(ports);
+  let pausedUntilMs = Number.NEGATIVE_INFINITY;
+  const write = async (found: RequestIdentity, attempt: number, message: string): Promise<void> => {
+    try {
+      const before = await ports.events.read(found.requestId);
+      if (before.some(({ event }) => event.type === "log" && event.message === message)) return;
+      await ports.events.append(identityOf(found), { type: "log", attempt, level: "WARN", message });
+    } catch {
+      notified.delete(found.requestId); // A later status tells it.
+      pausedUntilMs = ports.clock.nowMs() + PAUSE_MS;
+    }
+  };
   return {
-    async tell(found) {
+    tell(found) {
       if (found.state !== "IN_QUEUE" || found.attempt === undefined) return;
       const engine = unservedAt(found.taskQueue);
       if (!engine) return;
       const message = sentence(engine, waitMs);
-      if (notified.get(found.requestId) === message) return;
+      if (notified.get(found.requestId) === message || ports.clock.nowMs() < pausedUntilMs) return;
       notified.set(found.requestId, message);
-      try {
-        const lines = await readLogLines(ports.events, found.requestId);
-        if (lines.some(({ event }) => event.type === "log" && event.message === message)) return;
-        const line = { type: "log", attempt: found.attempt, level: "WARN", message } as const;
-        await ports.events.append(identityOf(found), line);
-      } catch {
-        notified.delete(found.requestId); // The next status tells it.
-      }
+      void write(found, found.attempt, message);
     },
   };
 }
