@@ -28,8 +28,8 @@ export interface RepeatedWarningsOptions {
 /**
  * Gathers repeated warnings: one is written the first time, and each minute as long as it comes again, with
  * the number of times. Two warnings are one when their messages, reasons and errors differ in numbers and ids
- * at most, and their names and codes do not. The end of a job, whose line has an `outcome`, is always written.
- * What is held is bounded.
+ * at most, and their names and codes do not. The end of a job, whose line has an `outcome`, is always
+ * written. What is held is bounded.
  */
 export class RepeatedWarnings {
   readonly #options: RepeatedWarningsOptions;

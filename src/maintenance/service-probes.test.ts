@@ -148,6 +148,14 @@ describe("reasonOf", () => {
     ],
     [new Error("postgres://user:secret@host/db went wrong"), "cannot be used"],
     ["a text", "cannot be used"],
+    [
+      new TemperaError("store_unavailable", "PostgreSQL at db:28000 cannot be used", {
+        cause: Object.assign(new Error("the database system is starting up"), { code: "57P03" }),
+      }),
+      "is starting up",
+    ],
+    [new Error("connect to db:53300 went wrong"), "cannot be used"],
+    [new Error("The S3 server at s3:28000 answered 500 (3D000)"), "cannot be used"],
   ])("%s: %s", (error, reason) => expect(reasonOf(error)).toBe(reason));
 });
 

@@ -116,33 +116,42 @@ export function checkObjects({ put }: Pick<ObjectStore, "put">): Promise<void> {
   return put(PROBE_KEY, PROBE_BYTES, { bytes: PROBE_BYTES.length, contentType: "text/plain" });
 }
 
+/** The predicates for PostgreSQL's codes. They are no words of a text, where a port may look like one. */
+const SQL_STATES: Record<string, string> = {
+  "28P01": "refuses the login",
+  "28000": "refuses the login",
+  "3D000": "lacks the database",
+  "53300": "has no free connection",
+  "57P03": "is starting up",
+  "57P01": "is shutting down",
+  "57P02": "is shutting down",
+};
+
 /**
- * The predicates for faults that an operator can act on, by a word in the text of the error: the code of the
- * system, of the server or of the driver. They contain no address, since anyone may read `/health`.
+ * The predicates for faults that an operator can act on, by a word in the code or the text of the error: that
+ * of the system, of the server or of the driver. They contain no address, since anyone may read `/health`.
  */
-const REASONS: [code: RegExp, predicate: string][] = [
+const REASONS: [word: RegExp, predicate: string][] = [
   [/ECONNREFUSED|Connection refused/i, "refuses connections"],
   [/ETIMEDOUT|CONNECT_TIMEOUT|no answer|not answered|temporal_unavailable/, "does not answer"],
   [/ENOTFOUND|EAI_AGAIN/, "has a name that cannot be resolved"],
   [/EHOSTUNREACH|ENETUNREACH/, "cannot be reached over the network"],
   [/\bCERT_|CERTIFICATE|ALTNAME/, "has a certificate that is not trusted"],
-  [
-    /28P01|28000|WRONGPASS|NOAUTH|NOPERM|AccessDenied|InvalidAccessKeyId|SignatureDoesNotMatch/,
-    "refuses the login",
-  ],
-  [/3D000/, "lacks the database"],
+  [/WRONGPASS|NOAUTH|NOPERM|AccessDenied|InvalidAccessKeyId|SignatureDoesNotMatch/, "refuses the login"],
   [/Namespace/, "lacks the namespace"],
   [/NoSuchBucket/, "lacks the bucket"],
-  [/53300/, "has no free connection"],
-  [/57P03|LOADING/, "is starting up"],
-  [/57P01|57P02/, "is shutting down"],
+  [/LOADING/, "is starting up"],
   [/CLUSTERDOWN|MASTERDOWN/, "has no primary server"],
 ];
 
 /** Returns why a service cannot be used, as a predicate without addresses or secrets. */
 export function reasonOf(error: unknown): string {
   let text = "";
-  for (let each = error; each instanceof Error; each = each.cause)
-    text += ` ${(each as { code?: unknown }).code ?? ""} ${each.message}`;
-  return REASONS.find(([code]) => code.test(text))?.[1] ?? "cannot be used";
+  for (let each = error; each instanceof Error; each = each.cause) {
+    const code = String((each as { code?: unknown }).code ?? "");
+    const known = SQL_STATES[code];
+    if (known !== undefined) return known;
+    text += ` ${code} ${each.message}`;
+  }
+  return REASONS.find(([word]) => word.test(text))?.[1] ?? "cannot be used";
 }
