@@ -1,4 +1,4 @@
-import { setImmediate as told } from "node:timers/promises";
+import { setImmediate as turn } from "node:timers/promises";
 import { expect, it } from "vitest";
 import { createMemoryEventLog } from "../../adapters/memory/event-log.ts";
 import type { EngineOnWorker } from "../../core/engines/engine-status.ts";
@@ -54,7 +54,7 @@ async function linesAfterPolls(list: () => Promise<EngineOnWorker[]>): Promise<u
     });
     for (let poll = 0; poll < 3; poll++) {
       await find(CALLER, request.requestId);
-      await told(); // The memory's log needs no more than this turn.
+      await turn(); // The memory's log needs no more than this turn.
       now += LIMITS.engineReportMs;
     }
   }
@@ -110,7 +110,7 @@ async function noticeOn(read: () => Promise<never>) {
       ...{ taskQueue: "gpu/a/b/1.0.0", priority: "normal", state: "IN_QUEUE", attempt: 0 },
     } as const);
   tell();
-  await told(); // The reports are read.
+  await turn(); // The reports are read.
   return {
     tell,
     reads: () => reads,
@@ -123,7 +123,7 @@ async function noticeOn(read: () => Promise<never>) {
 it("keeps no status waiting for an event log that hangs", async () => {
   const { tell, reads } = await noticeOn(() => new Promise(() => {}));
   expect(tell()).toBeUndefined();
-  await told();
+  await turn();
   expect(reads()).toBe(1);
 });
 
@@ -131,11 +131,11 @@ it("leaves an event log that failed alone for some seconds, for all requests", a
   const { tell, reads, pass } = await noticeOn(() => Promise.reject(new TemperaError("store_unavailable")));
   for (let call = 0; call < 3; call++) {
     tell();
-    await told();
+    await turn();
   }
   expect(reads()).toBe(1);
   pass(10_000);
   tell();
-  await told();
+  await turn();
   expect(reads()).toBe(2);
 });

@@ -31,7 +31,7 @@ export interface UnservedNotice {
 export function createUnservedNotice(ports: NoticePorts, waitMs: number): UnservedNotice {
   const notified = new LRUCache<string, string>({ max: NOTIFIED_MAX });
   const unservedAt = followUnserved(ports);
-  let pausedUntilMs = Number.NEGATIVE_INFINITY;
+  let failedAtMs = Number.NEGATIVE_INFINITY;
   const write = async (found: RequestIdentity, attempt: number, message: string): Promise<void> => {
     try {
       const before = await ports.events.read(found.requestId);
@@ -39,7 +39,7 @@ export function createUnservedNotice(ports: NoticePorts, waitMs: number): Unserv
       await ports.events.append(identityOf(found), { type: "log", attempt, level: "WARN", message });
     } catch {
       notified.delete(found.requestId); // A later status tells it.
-      pausedUntilMs = ports.clock.nowMs() + PAUSE_MS;
+      failedAtMs = ports.clock.nowMs();
     }
   };
   return {
@@ -48,7 +48,8 @@ export function createUnservedNotice(ports: NoticePorts, waitMs: number): Unserv
       const engine = unservedAt(found.taskQueue);
       if (!engine) return;
       const message = sentence(engine, waitMs);
-      if (notified.get(found.requestId) === message || ports.clock.nowMs() < pausedUntilMs) return;
+      if (notified.get(found.requestId) === message) return;
+      if (Math.abs(ports.clock.nowMs() - failedAtMs) < PAUSE_MS) return;
       notified.set(found.requestId, message);
       void write(found, found.attempt, message);
     },
