@@ -6,7 +6,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Command, Option } from "commander";
+import { Command, InvalidArgumentError, Option } from "commander";
 import { pythonEnv } from "../../../src/dev/services/python-env.ts";
 import { request } from "../fal/http.ts";
 import { startOwnServer } from "../fal/own-server.ts";
@@ -24,12 +24,17 @@ interface Options {
   json?: true | string;
 }
 
+const numberOf = (text: string): number => {
+  if (/^[1-9]\d{0,8}$/.test(text)) return Number(text);
+  throw new InvalidArgumentError("It should be a whole number from 1 on.");
+};
+
 const { only, seed, examples, json } = new Command("conformance")
   .description("sends generated requests to a new server, and judges its answers by its OpenAPI documents")
   .requiredOption("--generated")
   .addOption(new Option("--only <documents>", "some of the documents").choices(["admin", "models"]))
-  .option("--seed <n>", "the seed of the requests", Number, 1)
-  .option("--examples <n>", "random requests for each operation, beside those of its limits", Number, 3)
+  .option("--seed <n>", "the seed of the requests", numberOf, 1)
+  .option("--examples <n>", "random requests for each operation, beside those of its limits", numberOf, 3)
   .option("--json [file]", "print the results as JSON, or write them to a file")
   .parse()
   .opts<Options>();
