@@ -204,6 +204,7 @@ class RunningRole<L extends Listeners> {
     const { name, start } = this.#program;
     const starting = new LazyConnection({
       open: () => start(parts, this.#listeners),
+      close: (role) => role.stop(),
       onFailure: (error) => this.#log.warn({}, `${name} could not start yet: ${reasonOf(error)}`),
     });
     this.#closing.defer(() => starting[Symbol.dispose]());

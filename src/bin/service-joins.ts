@@ -32,14 +32,23 @@ export class ServiceJoins implements Disposable {
     return this.#options.health;
   }
 
-  /** Begins to join a service. */
-  join<T>(service: ServiceName, open: () => Promise<T>): LazyConnection<T> {
+  /**
+   * Begins to join a service.
+   *
+   * @param close closes what was opened when the joins have ended meanwhile
+   */
+  join<T>(
+    service: ServiceName,
+    open: () => Promise<T>,
+    close?: (value: T) => Promise<unknown>,
+  ): LazyConnection<T> {
     const { name, health, log, needed = [] } = this.#options;
     const title = SERVICE_NAMES[service];
     const startedMs = steadyClock.nowMs();
     health.report(service, "starting");
     const connection = new LazyConnection({
       open,
+      ...(close && { close }),
       isPassing: (error) => !needed.includes(service) && isOutage(error),
       onFailure: (error) => {
         this.#errors.set(service, error);

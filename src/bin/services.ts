@@ -54,7 +54,7 @@ export interface TemporalParts {
 }
 
 /** All that comes from PostgreSQL. Nothing of it is known before the database was reached. */
-export interface Database {
+export interface Database extends AsyncDisposable {
   stores: Stores;
   registry: LiveRegistry;
   keyHashes: KeyHashes;
@@ -168,10 +168,11 @@ function joinDatabase(
       opened.defer(() => registry[Symbol.asyncDispose]());
       warnOfMissingCalls(registry, log);
       warnOfSlips(packages, log);
-      closing.defer(() => opened[Symbol.asyncDispose]());
-      return { stores, registry, keyHashes };
+      const close = () => opened[Symbol.asyncDispose]();
+      closing.defer(close);
+      return { stores, registry, keyHashes, [Symbol.asyncDispose]: close };
     });
-  return joins.join("postgres", open);
+  return joins.join("postgres", open, (database) => database[Symbol.asyncDispose]());
 }
 
 /** Connects to Temporal, and creates its namespace and search attributes if they are missing. */
@@ -187,7 +188,7 @@ function joinTemporal(
   closing.defer(close);
   return {
     client,
-    connected: joins.join("temporal", open).ready,
+    connected: joins.join("temporal", open, (native) => native.close()).ready,
     payloadCodec,
     dataConverter: dataConverterOf(payloadCodec, payloadKeys.newest && ENCODED_FAILURES),
   };

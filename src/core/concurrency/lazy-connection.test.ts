@@ -56,4 +56,35 @@ describe("a lazy connection", () => {
     await expect(connection.ready).rejects.toThrow("no longer wanted");
     expect(tries).toBe(1);
   });
+
+  it("is closed and not reported when it opens after the disposal", async () => {
+    const calls: string[] = [];
+    const connection: LazyConnection<string> = new LazyConnection({
+      open: async () => {
+        await Promise.resolve();
+        connection[Symbol.dispose]();
+        return "open";
+      },
+      onOpen: (value) => calls.push(`reported: ${value}`),
+      close: async (value) => void calls.push(`closed: ${value}`),
+    });
+    await expect(connection.ready).rejects.toThrow("no longer wanted");
+    expect(calls).toEqual(["closed: open"]);
+    expect(connection.isOpen).toBe(false);
+    expect(connection.fault).toBeUndefined();
+  });
+
+  it("does not report a try that fails after the disposal", async () => {
+    const reported: unknown[] = [];
+    const connection: LazyConnection<string> = new LazyConnection({
+      open: async () => {
+        await Promise.resolve();
+        connection[Symbol.dispose]();
+        throw away();
+      },
+      onFailure: (error) => reported.push(error),
+    });
+    await expect(connection.ready).rejects.toThrow("no longer wanted");
+    expect(reported).toEqual([]);
+  });
 });

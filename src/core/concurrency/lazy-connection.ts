@@ -4,6 +4,8 @@ import { sleep } from "./sleep.ts";
 export interface LazyConnectionOptions<T> {
   /** Tries once to open the connection. A rejected try must leave nothing open. */
   open(): Promise<T>;
+  /** Closes what a try has opened that was under way at the disposal. @default it is left to `open` */
+  close?(value: T): unknown;
   /** Called after each try that failed and is followed by another one. */
   onFailure?(error: unknown): void;
   /** Called once, when the connection is open. */
@@ -68,15 +70,18 @@ export class LazyConnection<T> implements Disposable {
   }
 
   async #open(endFirstTry: () => void): Promise<T> {
-    const { open, onOpen, onFailure, isPassing = isOutage, pause = pauseAfter } = this.#options;
+    const { open, close, onOpen, onFailure, isPassing = isOutage, pause = pauseAfter } = this.#options;
     const { signal } = this.#stopped;
     for (let tries = 1; ; tries++) {
       try {
         const value = await open();
+        if (signal.aborted) await close?.(value);
+        signal.throwIfAborted();
         this.#opened = { value };
         onOpen?.(value);
         return value;
       } catch (error) {
+        signal.throwIfAborted();
         if (!isPassing(error)) {
           this.#fault = error;
           throw error;
