@@ -88,10 +88,21 @@ const BY_NAME = new Set([
   "$defs",
   "definitions",
   "dependentSchemas",
+  "dependencies",
   "schemas",
 ]);
 /** Keywords whose value is no schema. */
-const PLAIN = new Set(["default", "examples", "example", "enum", "const", "required"]);
+const PLAIN = new Set([
+  "default",
+  "examples",
+  "example",
+  "enum",
+  "const",
+  "required",
+  "dependentRequired",
+  "discriminator",
+  "$vocabulary",
+]);
 
 /**
  * Copies a schema with the keywords of `EXACT_KEYWORDS`. Defaults with large integers become the keyword
