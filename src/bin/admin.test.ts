@@ -1,7 +1,11 @@
-import { expect, it } from "vitest";
+import { expect, it, vi } from "vitest";
+import { createTemporalCalls } from "../adapters/temporal/calls.ts";
 import { createKeyHashes } from "../api/auth/key-hashes.ts";
+import { loadConfig } from "../config/load-config.ts";
 import type { Key } from "../core/owners/key.ts";
-import { ensureAdminKey } from "./admin.ts";
+import { ensureAdminKey, startAdmin } from "./admin.ts";
+
+vi.mock("../adapters/temporal/calls.ts", () => ({ createTemporalCalls: vi.fn() }));
 
 const CREDENTIAL = `6f1c2b3a-0000-4000-8000-00000000000a:${"s".repeat(64)}`;
 
@@ -23,4 +27,19 @@ it("lets two admin services that start at once use the key that one of them crea
     ensureAdminKey({ keys: store as never, keyHashes: createKeyHashes(["a pepper"]) }, credential);
   expect(await Promise.all([start(), start()])).toEqual([true, true]);
   expect(await start(CREDENTIAL.replace(/s/g, "t"))).toBe(false);
+});
+
+it("ends its one sender of calls to Temporal when it cannot start", async () => {
+  const dispose = vi.fn();
+  vi.mocked(createTemporalCalls).mockReturnValue({ [Symbol.dispose]: dispose } as never);
+  const onChange = async () => async () => {};
+  const parts = {
+    config: loadConfig({}),
+    retention: { ownerTimes: async () => new Map(), onChange },
+    keys: { onChange },
+    processHealth: { role: () => ({}) },
+    secrets: { secret: () => Promise.reject(new Error("the store is away")) },
+  };
+  await expect(startAdmin(parts as never)).rejects.toThrow("the store is away");
+  expect([vi.mocked(createTemporalCalls).mock.calls.length, dispose.mock.calls.length]).toEqual([1, 1]);
 });

@@ -1,5 +1,6 @@
 import { resolve } from "node:path";
 import { Hono } from "hono";
+import { createTemporalCalls } from "../adapters/temporal/calls.ts";
 import { createDeliveries } from "../adapters/temporal/deliveries.ts";
 import { createJobs } from "../adapters/temporal/jobs.ts";
 import { createSchedules } from "../adapters/temporal/schedules.ts";
@@ -85,6 +86,8 @@ export function startAdmin(parts: Parts, listeners?: AdminListeners): Promise<Ro
 /** Composes the ports of the admin service's routes. */
 async function adminPorts(parts: Parts, closing: CloseStack): Promise<AdminDependencies> {
   const { config, keys } = parts;
+  const calls = createTemporalCalls(parts.client);
+  closing.defer(() => calls[Symbol.dispose]());
   const policy = retentionPolicy(config);
   const times = await createRetentionClock({ retention: parts.retention, policy, log: parts.log });
   closing.defer(() => times[Symbol.asyncDispose]());
@@ -95,7 +98,7 @@ async function adminPorts(parts: Parts, closing: CloseStack): Promise<AdminDepen
   return {
     ...parts,
     ...retentionView(
-      { events: parts.events, requests: parts.requests, jobs: createJobs(parts.client) },
+      { events: parts.events, requests: parts.requests, jobs: createJobs(parts.client, calls) },
       { times, clock: systemClock },
     ),
     requestSearch: searchRetentionView(parts.requestSearch, { times, clock: systemClock }),
@@ -108,7 +111,7 @@ async function adminPorts(parts: Parts, closing: CloseStack): Promise<AdminDepen
     health: parts.processHealth.role("admin"),
     idempotentWrite: createIdempotentWrite(parts, await parts.secrets.secret("idempotent-answers")),
     uploadSecret: await parts.secrets.secret("uploads"),
-    redeliveries: createDeliveries(parts.client),
+    redeliveries: createDeliveries(parts.client, calls),
     checkDefinition: createCheckDefinition({
       registry: parts.registry,
       findPipeline: createFindPipeline(parts.pipelines, parts.config.inputs.coercion),

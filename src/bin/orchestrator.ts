@@ -19,6 +19,7 @@ import {
 import { createWebhookHostLimiter } from "../activities/webhooks/host-limiter.ts";
 import { createGuardedFetch } from "../adapters/http/guarded-fetch.ts";
 import { unlessAway } from "../adapters/temporal/away.ts";
+import { createTemporalCalls } from "../adapters/temporal/calls.ts";
 import { createClosedJobs } from "../adapters/temporal/closed-jobs.ts";
 import { createJobs } from "../adapters/temporal/jobs.ts";
 import { ensureSchedules, type Scheduled } from "../adapters/temporal/schedules.ts";
@@ -46,11 +47,13 @@ export async function startOrchestrator(
 ): Promise<Role> {
   const bundle = await bundling;
   const connection = await parts.connected;
-  const jobs = createJobs(parts.client);
   await ensureSchedules(parts.client, schedulesOf(parts.config));
   const sink = createPipelineEventSink(parts);
   return closeOnFailure(async (closing) => {
     closing.defer(() => sink.stop());
+    const calls = createTemporalCalls(parts.client);
+    closing.defer(() => calls[Symbol.dispose]());
+    const jobs = createJobs(parts.client, calls);
     const started = async (starting: Promise<RunningWorker>): Promise<RunningWorker> => {
       const worker = await unlessAway(starting);
       closing.defer(() => worker.stop());
@@ -77,6 +80,7 @@ export async function startOrchestrator(
       stop: async () => {
         sink.stop();
         await Promise.all([maintenance.stop(), ...workers.map((worker) => worker.stop())]);
+        calls[Symbol.dispose]();
       },
     };
   });
