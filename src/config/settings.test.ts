@@ -45,3 +45,11 @@ it("every number except a port has a unit", () => {
       ]);
     }
 });
+
+it("a request's waits for stores keep its history far below Temporal's 10 000 events", () => {
+  const { schema } = SETTINGS.worker.storeWaitSeconds;
+  // One wait is up to 11 events, and all but the first few are at least 30 s apart.
+  const longest = (5_000 / 11) * 30;
+  expect(schema.safeParse("7200").success).toBe(true);
+  expect(schema.safeParse(String(longest)).success).toBe(false);
+});

@@ -453,10 +453,12 @@ export const SETTINGS = {
     ),
     storeWaitSeconds: setting(
       "TEMPERA_STORE_WAIT_SECONDS",
-      number(z.number().min(0).max(86_400)),
+      // Each wait adds events to the request's history.
+      number(z.number().min(0).max(7_200)),
       900,
       "Time for which a request waits for full or unavailable stores altogether, without using up its " +
-        "attempts, before it ends as a dead letter. 0: each failure of a store uses up an attempt.",
+        "attempts, before it ends as a dead letter; at most two hours. 0: each failure of a store uses up " +
+        "an attempt.",
       { unit: "s" },
     ),
     unservedWaitSeconds: setting(

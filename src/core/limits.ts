@@ -73,7 +73,7 @@ export const LIMITS = {
    * a minute fits.
    */
   artifactsKeptBytesMax: 64 * 1024 * 1024,
-  /** Hand-overs of one request by GPU workers that use up no attempt. */
+  /** Hand-overs of one request by GPU workers that use up no attempt, besides those because of a store. */
   handOversMax: 100,
   /**
    * Longest time that a failed attempt waits for its last checkpoint to be stored, before the next attempt

@@ -1,6 +1,10 @@
-import { expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
+import { sleep } from "../../core/concurrency/sleep.ts";
+import { RunHandedOver } from "../../core/engines/engine.ts";
+import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { LIMITS } from "../../core/limits.ts";
-import { attemptFailure } from "./inference-attempt.ts";
+import type { PreviousAttempts } from "../../core/requests/job.ts";
+import { attemptFailure, InferenceAttempt } from "./inference-attempt.ts";
 
 it.each([
   [undefined, undefined],
@@ -18,4 +22,67 @@ it.each([
     false,
     delayMs,
   ]);
+});
+
+/** Carries out an attempt that fails, and returns the third detail of its failure. */
+async function verdictOn(
+  { fetchInput, run }: { fetchInput?: () => Promise<never>; run?: () => Promise<never> },
+  before: PreviousAttempts,
+): Promise<unknown> {
+  const { signal } = new AbortController();
+  const dependencies = {
+    clock: { nowMs: () => 0 },
+    events: { append: async () => {} },
+    objects: { delete: async () => {}, get: async () => undefined },
+    running: { track: () => ({ signal, [Symbol.dispose]: () => {} }) },
+    fetchInput: fetchInput ?? (async () => ({ input: {}, files: [], [Symbol.asyncDispose]: async () => {} })),
+    engines: { run },
+    storeWait: { resultMs: 0, jobMs: 900_000 },
+  };
+  const job = {
+    ...{ requestId: "r", ownerId: "ann", endpoint: "a/b", version: "1.0.0", taskQueue: "q" },
+    ...{ input: { inline: {} }, submittedAtMs: 0, retry: { attemptsMax: 3 } },
+    timeouts: { heartbeatMs: 10_000, runMs: 600_000 },
+  };
+  const log = { warn: () => {}, error: () => {} };
+  const context = { cancellationSignal: signal, info: { attempt: 1 }, heartbeat: () => {}, log };
+  using attempt = new InferenceAttempt(
+    dependencies as never,
+    { job, attempt: before.attempts + 1, before, context } as never,
+  );
+  const failure = await attempt.run().catch((error) => error);
+  return failure.details[2];
+}
+
+describe("an attempt that is handed over", () => {
+  const drained = () => Promise.reject(new RunHandedOver("The worker is drained."));
+  const before = (handOvers: number, times: number) => ({
+    ...{ attempts: handOvers, handOvers, started: true },
+    storeWaits: { times, waitedMs: 0 },
+  });
+
+  it("uses up no attempt, however often its job has waited for a store", async () => {
+    const waits = LIMITS.handOversMax + 50;
+    const handedOver = { handedOver: true, started: true };
+    expect(await verdictOn({ run: drained }, before(waits, waits))).toEqual(handedOver);
+    expect(await verdictOn({ run: drained }, before(waits + LIMITS.handOversMax, waits))).toBeUndefined();
+  });
+
+  it("counts the time of a read that hangs among the waits of its job", async () => {
+    vi.useFakeTimers();
+    try {
+      const away = new TemperaError("store_unavailable", "It is away.", { store: "object store" });
+      const fetchInput = async () => {
+        await sleep(20_000);
+        throw away;
+      };
+      const verdict = verdictOn({ fetchInput }, before(1, 1));
+      await vi.advanceTimersByTimeAsync(20_000);
+      expect(await verdict).toMatchObject({
+        storeWait: { delayMs: 2_000, storeWaits: { times: 2, waitedMs: 22_000 } },
+      });
+    } finally {
+      vi.useRealTimers();
+    }
+  });
 });

@@ -7,6 +7,7 @@ import { retrieve, store, storeApart, transientKey } from "../../core/files/stor
 import type { JsonObject, Stored } from "../../core/json/json.ts";
 import { LIMITS } from "../../core/limits.ts";
 import type { RetryCondition, RetryPolicy } from "../../core/models/model.ts";
+import { steadyClock } from "../../core/operations/clock.ts";
 import { unitsMade } from "../../core/owners/usage.ts";
 import type { HandOver, JobSpec, PreviousAttempts, StoreGivenUp } from "../../core/requests/job.ts";
 import type { Outcome } from "../../core/requests/request.ts";
@@ -73,6 +74,7 @@ export class InferenceAttempt implements Disposable {
   readonly #events: EventWriter;
   readonly #checkpoints: CheckpointStore;
   readonly #storeWait: StoreWait;
+  readonly #beganMs = steadyClock.nowMs();
   readonly #cancel: { signal: AbortSignal } & Disposable;
   readonly #startDeadline = new AbortController();
   readonly #startTimer: NodeJS.Timeout | undefined;
@@ -100,7 +102,7 @@ export class InferenceAttempt implements Disposable {
     this.#storeWait = new StoreWait({
       retryMs: dependencies.storeWait.resultMs,
       // Before Temporal ends the attempt, so that the error is the store's.
-      untilMs: performance.now() + job.timeouts.runMs * 0.9,
+      untilMs: this.#beganMs + job.timeouts.runMs * 0.9,
       signal: this.#signal,
       tell: (line, error) => {
         this.#log("WARN", line);
@@ -299,7 +301,8 @@ export class InferenceAttempt implements Disposable {
     if (!retryable || retry.attemptsMax <= 1 || this.#before === undefined) return { info, retryable };
     // Nothing has failed: a worker may be stopped or drained however often without using up an attempt.
     if (shutDown || error instanceof RunHandedOver) {
-      if (this.#before.handOvers >= LIMITS.handOversMax) return { info, retryable };
+      const { handOvers, storeWaits } = this.#before;
+      if (handOvers - (storeWaits?.times ?? 0) >= LIMITS.handOversMax) return { info, retryable };
       return { info, retryable, handOver: { handedOver: true, started: this.#hasStarted } };
     }
     return { info, retryable, ...this.#waitFor(error) };
@@ -310,7 +313,10 @@ export class InferenceAttempt implements Disposable {
     const before = this.#before?.storeWaits;
     const { jobMs } = this.#dependencies.storeWait;
     if (!before || jobMs === 0 || !isWaitedFor(error)) return {};
-    const spentMs = before.waitedMs + this.#storeWait.waitedMs;
+    // An attempt that reached no engine has done nothing but to wait for the store.
+    const waitedMs =
+      this.#startedAtMs === undefined ? steadyClock.nowMs() - this.#beganMs : this.#storeWait.waitedMs;
+    const spentMs = before.waitedMs + waitedMs;
     const leftMs = jobMs - spentMs;
     if (leftMs <= 0) return { givenUp: { exhausted: true } };
     const delayMs = Math.min(storePauseMs(before.times), leftMs);

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { sleep } from "../../core/concurrency/sleep.ts";
 import { READ_ONLY, storeFull } from "../../core/errors/store-failure.ts";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { StoreWait, storePauseMs } from "./store-wait.ts";
@@ -15,6 +16,19 @@ function patience(retryMs: number, untilMs = Number.POSITIVE_INFINITY) {
   const abort = new AbortController();
   const wait = new StoreWait({ retryMs, untilMs, signal: abort.signal, tell: (line) => lines.push(line) });
   return { wait, lines, abort };
+}
+
+/** Work whose every call hangs for so long before it fails. */
+function hanging(ms: number, error: Error) {
+  let calls = 0;
+  return {
+    calls: () => calls,
+    work: async () => {
+      calls++;
+      await sleep(ms);
+      throw error;
+    },
+  };
 }
 
 /** Work that fails with each error in turn, then returns "stored". */
@@ -57,6 +71,17 @@ describe("work on a store that fails", () => {
     await vi.runAllTimersAsync();
     await refused;
     expect(second.times).toEqual([1_000, 2_000, 4_000]);
+  });
+
+  it("is given up in time when each call hangs: the time counts from the first failure", async () => {
+    const { wait } = patience(60_000);
+    const { work, calls } = hanging(20_000, AWAY);
+    const refused = expect(wait.retry(work)).rejects.toBe(AWAY);
+    await vi.runAllTimersAsync();
+    await refused;
+    // At 20, 41, 63 and 87 s.
+    expect(calls()).toBe(4);
+    expect(wait.waitedMs).toBe(67_000);
   });
 
   it("is given up before the time of the attempt's run is used up", async () => {
