@@ -80,10 +80,8 @@ export function createMemoryEventLog(options: MemoryEventLogOptions = {}): Event
 
     follow: (requestId, afterId, signal) => follow(histories, requestId, afterId, signal),
 
-    async drop(request) {
-      histories.assertOpen();
-      histories.drop(request.requestId);
-    },
+    drop: async ({ requestId }) => histories.drop(requestId),
+    forget: async ({ requestId }) => histories.forget(requestId),
 
     async announceCancel(requestId) {
       histories.assertOpen();
@@ -200,8 +198,14 @@ class RequestHistories {
 
   /** Removes a request; events of its attempts are ignored until it is submitted again. */
   drop(requestId: string): void {
-    this.remove(requestId);
+    this.forget(requestId);
     this.#dropped.set(requestId, true);
+  }
+
+  /** Removes a request; the next of its events makes it again. */
+  forget(requestId: string): void {
+    this.assertOpen();
+    this.remove(requestId);
   }
 
   /** Removes a request, on a closed log too. */

@@ -1,4 +1,10 @@
 /**
+ * Marks a request that was dropped, in place of its `RequestState`. Only this script reads it: the hash has
+ * no identity, so `decodeSnapshot` finds no request in it.
+ */
+export const DROPPED_STATE = "DROPPED";
+
+/**
  * Appends one event and updates the snapshot, in one atomic step.
  *
  * The caller computes with core's `advance` what an event changes. The script only enforces the two refusals
@@ -16,7 +22,7 @@
 export const APPEND_SCRIPT = `
 local before = redis.call('HMGET', KEYS[1], 'state', 'attempt')
 local done = ARGV[1] == ''
-if before[1] == 'DROPPED' then
+if before[1] == '${DROPPED_STATE}' then
   if done or tonumber(ARGV[1]) > 0 then return { 0, before[1] } end
   redis.call('DEL', KEYS[1])
   before = {}
@@ -38,9 +44,6 @@ redis.call('PEXPIRE', KEYS[2], ARGV[5])
 redis.call('PUBLISH', ARGV[6], id .. ' ' .. ARGV[3] .. ' ' .. ARGV[2])
 return { 1 }
 `;
-
-/** The fields of a request that was dropped: a snapshot without identity is none. */
-export const DROPPED = { state: "DROPPED" };
 
 /** The script's reply; `existing` is the JSON of the `done` that was there first. */
 export type AppendReply = [accepted: 1] | [accepted: 0, state: string, existing?: string];

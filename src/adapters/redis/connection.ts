@@ -80,7 +80,7 @@ export function connectRedis(options: RedisConnectionOptions): RedisConnection {
     });
 
   const failed = (error: unknown) => {
-    const text = error instanceof Error ? error.message : String(error);
+    const text = sentenceOf(error);
     const [code = ""] = REFUSED.exec(text) ?? [];
     const refusal = REFUSALS[code];
     if (refusal) return storeFull("Redis", `${refusal.fault} (${code})`, refusal.remedy, error);
@@ -112,6 +112,13 @@ export function connectRedis(options: RedisConnectionOptions): RedisConnection {
         );
       }),
   };
+}
+
+/** Returns what Redis said. A transaction that it discards has the reasons beside its error. */
+function sentenceOf(error: unknown): string {
+  const { previousErrors = [] } = Object(error) as { previousErrors?: unknown[] };
+  const [reason = error] = previousErrors;
+  return reason instanceof Error ? reason.message : String(reason);
 }
 
 const tlsOf = ({ serverName, ...files }: ServiceTls): ConnectionOptions => ({

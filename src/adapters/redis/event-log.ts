@@ -1,5 +1,6 @@
 import { LRUCache } from "lru-cache";
 import { onAbort } from "../../core/concurrency/with-abort.ts";
+import { isTemperaError } from "../../core/errors/tempera-error.ts";
 import { parseJson, writeJson } from "../../core/json/exact-json.ts";
 import { LIMITS } from "../../core/limits.ts";
 import { type Clock, systemClock } from "../../core/operations/clock.ts";
@@ -17,7 +18,7 @@ import {
 } from "../../core/requests/events.ts";
 import { PRIORITY_KEY } from "../../core/requests/job.ts";
 import type { Outcome, RequestIdentity } from "../../core/requests/request.ts";
-import { APPEND_SCRIPT, type AppendReply, DROPPED } from "./append-script.ts";
+import { APPEND_SCRIPT, type AppendReply, DROPPED_STATE } from "./append-script.ts";
 import { connectRedis, type RedisConnection } from "./connection.ts";
 import { Continuity } from "./continuity.ts";
 import { decodeSnapshot, encodeSnapshot } from "./snapshot-hash.ts";
@@ -161,7 +162,7 @@ class TaskQueues {
 function writes(
   context: EventLogContext,
   queues: TaskQueues,
-): Pick<EventLog, "append" | "complete" | "drop"> {
+): Pick<EventLog, "append" | "complete" | "drop" | "forget"> {
   const { client, answer } = context.redis;
   const put = appending(context);
   return {
@@ -188,11 +189,25 @@ function writes(
       const dropped = client
         .multi()
         .del(key, streamKey(context, request.requestId))
-        .hset(key, DROPPED)
+        .hset(key, { state: DROPPED_STATE })
         .pexpire(key, context.ttlMs);
-      await Promise.all([answer(dropped.exec()), queues.remove(request)]);
+      try {
+        await Promise.all([answer(dropped.exec()), queues.remove(request)]);
+      } catch (error) {
+        if (!isTemperaError(error) || error.code !== "store_full") throw error;
+        // Such a Redis refuses the mark, and with it the whole transaction; it still deletes.
+        await forget(request);
+      }
     },
+
+    forget,
   };
+
+  async function forget(request: RequestIdentity): Promise<void> {
+    const { requestId } = request;
+    const deleted = client.del(snapshotKey(context, requestId), streamKey(context, requestId));
+    await Promise.all([answer(deleted), queues.remove(request)]);
+  }
 }
 
 /** Returns the call of the append script. */

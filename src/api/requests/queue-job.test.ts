@@ -14,6 +14,7 @@ let reply: () => "started" | "exists";
 let existing: { fingerprint: string } | undefined;
 let withdrawn: string[];
 let dropped: string[];
+let forgotten: string[];
 let inserted: string[];
 let released: string[];
 let startedClaims: number;
@@ -22,6 +23,7 @@ beforeEach(() => {
   existing = undefined;
   withdrawn = [];
   dropped = [];
+  forgotten = [];
   inserted = [];
   released = [];
   startedClaims = 0;
@@ -36,6 +38,7 @@ function start(claim?: NewRequestClaim): Promise<number> {
     events: {
       append: async (_: unknown, { type }: { type: string }) => void announced.push(type),
       drop: async () => void dropped.push(ID),
+      forget: async () => void forgotten.push(ID),
     },
     requests: { insert: async () => void inserted.push(ID) },
   } as unknown as Parameters<typeof queueJob>[0];
@@ -75,6 +78,9 @@ describe("a job whose start is in doubt", () => {
     });
     expect(withdrawn).toEqual([]);
     expect(released).toEqual(["reservation"]);
+    // It may run, so its later events must be taken.
+    await expect.poll(() => [...forgotten, ...dropped]).not.toEqual([]);
+    expect({ forgotten, dropped }).toEqual({ forgotten: [ID], dropped: [] });
   });
 });
 
@@ -86,6 +92,7 @@ describe("a job whose start was not sent", () => {
     });
     expect(withdrawn).toEqual([]);
     expect(released).toEqual(["reservation", "claim"]);
+    await expect.poll(() => dropped).toEqual([ID]);
   });
 });
 

@@ -68,8 +68,10 @@ export function queueJob(
   /** Gives back what was taken for the job and withdraws it if it may have been accepted. */
   function refuse(error: unknown): never {
     reservations.release();
-    if (!claim?.shared) void announced.then(() => api.events.drop(job)).catch(() => {});
     const inDoubt = isInDoubt(error);
+    // A job that rightly runs, for the next call with its key, still has events to come.
+    const unannounce = inDoubt && claim ? "forget" : "drop";
+    if (!claim?.shared) void announced.then(() => api.events[unannounce](job)).catch(() => {});
     if (!inDoubt) claim?.release();
     // Without an idempotency key nobody will ask for that job, so it must not run.
     else if (!claim) api.withdrawJob({ requestId: job.requestId, request: identityOf(job) });

@@ -48,6 +48,9 @@ export interface EventLog {
    */
   drop(request: RequestIdentity): Promise<void>;
 
+  /** Deletes a request that may run all the same: its later events make it again, without a submit. */
+  forget(request: RequestIdentity): Promise<void>;
+
   /**
    * Notifies every GPU worker, within milliseconds, that a request was cancelled. Temporal has the durable
    * record of it.

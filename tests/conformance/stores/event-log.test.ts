@@ -256,6 +256,21 @@ describe.each<[string, () => EventLog]>([
     expect(await log.snapshot(r.requestId)).toMatchObject({ state: "IN_PROGRESS", attempt: 1 });
   });
 
+  it("is made again of the later events when it was forgotten", async () => {
+    const r = request();
+    await log.append(r, { type: "queued", attempt: 0 });
+    await log.forget(r);
+    expect(await log.snapshot(r.requestId)).toBeUndefined();
+    expect(await log.waiting(r.taskQueue)).toBe(0);
+    await log.append(r, { type: "started", attempt: 1, worker: "w" });
+    await log.complete(r, ok(1));
+    expect(await log.outcome(r.requestId)).toMatchObject({
+      outcome: ok(1),
+      snapshot: { state: "COMPLETED" },
+    });
+    expect((await log.read(r.requestId)).map(({ event }) => event.type)).toEqual(["started", "done"]);
+  });
+
   it("forgets a dropped request, which may be submitted again", async () => {
     const r = request();
     await log.append(r, { type: "queued", attempt: 0 });
@@ -567,6 +582,8 @@ describe("when Redis refuses writes", () => {
       () => log.complete(r, ok(1)),
     ])
       await expect(write()).rejects.toMatchObject(FULL);
+    await log.drop(r);
+    expect(await log.snapshot(r.requestId)).toBeUndefined();
     await client.config("SET", "maxmemory", "0");
     const next = await trusted(log);
     const again = all(log.follow(next.requestId, undefined, open));
