@@ -51,11 +51,12 @@ export class Continuity {
     this.#names = { probeKey: `${prefix}probe`, refusalChannel: `${prefix}refused` };
     this.#subscriptions = subscriptions;
     redis.client.on("close", () => this.#interrupted());
-    redis.client.on("ready", () => {
+    const probe = (): void => {
       void this.#readTime();
       void this.#listen();
-    });
-    this.#probe = setInterval(() => void this.#readTime(), answerMs / PROBES_PER_ANSWER);
+    };
+    redis.client.on("ready", probe);
+    this.#probe = setInterval(probe, answerMs / PROBES_PER_ANSWER);
     this.#probe.unref();
   }
 
@@ -109,7 +110,7 @@ export class Continuity {
 
   /** Listens for the refusals of other processes; from the first connection on. */
   async #listen(): Promise<void> {
-    if (this.#listens) return;
+    if (this.#listens || this.#redis.client.status !== "ready") return;
     this.#listens = true;
     const message = (): void => {
       this.#interrupted();

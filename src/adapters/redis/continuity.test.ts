@@ -1,0 +1,39 @@
+import { EventEmitter } from "node:events";
+import { afterEach, beforeEach, expect, it, vi } from "vitest";
+import { TemperaError } from "../../core/errors/tempera-error.ts";
+import type { RedisConnection } from "./connection.ts";
+import { Continuity } from "./continuity.ts";
+import type { Listener } from "./subscriptions.ts";
+
+beforeEach(() => void vi.useFakeTimers());
+afterEach(() => void vi.useRealTimers());
+
+it("listens for refusals of other processes, although Redis answered the first subscription late", async () => {
+  const client = Object.assign(new EventEmitter(), {
+    status: "ready",
+    time: async () => [1, 0],
+    set: async () => "OK",
+  });
+  const unavailable = (why: string) => new TemperaError("store_unavailable", `Redis ${why}.`);
+  const redis = { client, unavailable, answer: (command: unknown) => command } as unknown as RedisConnection;
+  const listeners: Listener[] = [];
+  let asked = 0;
+  const subscribe = async (_: string, listener: Listener) => {
+    asked++;
+    if (asked === 1) throw unavailable("has not answered in 900 ms");
+    listeners.push(listener);
+    return async () => {};
+  };
+  const subscriptions = { subscribe, subscribeBytes: vi.fn(), close: vi.fn() };
+  const continuity = new Continuity(redis, { answerMs: 900, prefix: "p:", subscriptions });
+  const refusals: TemperaError[] = [];
+  continuity.onRefusal((error) => refusals.push(error));
+
+  client.emit("ready");
+  await vi.advanceTimersByTimeAsync(900);
+  for (const listener of listeners) listener.message?.("");
+  expect(refusals).toHaveLength(1);
+  await vi.advanceTimersByTimeAsync(5_000);
+  expect(asked).toBe(2);
+  continuity.close();
+});
