@@ -8,7 +8,7 @@ import type { Listener } from "./subscriptions.ts";
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
 
-it("listens for refusals of other processes, although Redis answered the first subscription late", async () => {
+it("listens for refusals of others, although Redis answered the first subscription late", async () => {
   const client = Object.assign(new EventEmitter(), {
     status: "ready",
     time: async () => [1, 0],
@@ -17,10 +17,10 @@ it("listens for refusals of other processes, although Redis answered the first s
   const unavailable = (why: string) => new TemperaError("store_unavailable", `Redis ${why}.`);
   const redis = { client, unavailable, answer: (command: unknown) => command } as unknown as RedisConnection;
   const listeners: Listener[] = [];
-  let asked = 0;
+  let subscribed = 0;
   const subscribe = async (_: string, listener: Listener) => {
-    asked++;
-    if (asked === 1) throw unavailable("has not answered in 900 ms");
+    subscribed++;
+    if (subscribed === 1) throw unavailable("has not answered in 900 ms");
     listeners.push(listener);
     return async () => {};
   };
@@ -34,6 +34,6 @@ it("listens for refusals of other processes, although Redis answered the first s
   for (const listener of listeners) listener.message?.("");
   expect(refusals).toHaveLength(1);
   await vi.advanceTimersByTimeAsync(5_000);
-  expect(asked).toBe(2);
+  expect(subscribed).toBe(2);
   continuity.close();
 });
