@@ -4,6 +4,7 @@ import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { Semaphore } from "../../src/core/concurrency/semaphore.ts";
 import { startTestPlatform, type TestPlatform } from "./platform.ts";
 import { writePackage } from "./pushed-model.ts";
 
@@ -36,16 +37,21 @@ const environment = (env: Record<string, string> = {}): NodeJS.ProcessEnv => ({
   ...env,
 });
 
+const programs = new Semaphore(4);
 /** `npx tempera …`, through the program that npm links. */
-const tempera = (args: string[], env?: Record<string, string>): Promise<Ended> =>
-  new Promise((done) => {
+async function tempera(args: string[], env?: Record<string, string>): Promise<Ended> {
+  const release = await programs.acquire();
+  const ended = await new Promise<Ended>((done) =>
     execFile(
       process.execPath,
       [join(PROJECT, "scripts/tempera.mjs"), ...args],
       { cwd: PROJECT, env: environment(env) },
       (error, out, err) => done({ code: error ? Number(error.code ?? 1) : 0, out, err }),
-    );
-  });
+    ),
+  );
+  release();
+  return ended;
+}
 
 describe("requests", () => {
   it("shows progress and prints the output with submit --wait", async () => {
@@ -135,9 +141,9 @@ describe("requests", () => {
         /^tempera: There is no key; set TEMPERA_KEY/,
       ],
     ];
-    for (const [args, env, message] of cases) {
-      const { code, err, out } = await tempera(args, env);
-      expect(err.trim()).toMatch(message);
+    const ended = await Promise.all(cases.map(([args, env]) => tempera(args, env)));
+    for (const [i, { code, err, out }] of ended.entries()) {
+      expect(err.trim()).toMatch(cases[i]?.[2] as RegExp);
       expect(err.trim().split("\n")).toHaveLength(1);
       expect(out).toBe("");
       expect(code).toBe(1);
@@ -334,7 +340,7 @@ describe("models and doctor", () => {
   });
 
   it("prints the help of every command", async () => {
-    for (const command of [
+    const commands = [
       [],
       ["start"],
       ["submit"],
@@ -360,8 +366,10 @@ describe("models and doctor", () => {
       ["retention", "status"],
       ["retention", "run"],
       ["retention", "set"],
-    ]) {
-      const { code, out } = await tempera([...command, "--help"]);
+    ];
+    for (const { code, out } of await Promise.all(
+      commands.map((command) => tempera([...command, "--help"])),
+    )) {
       expect(out).toMatch(/^Usage: tempera/);
       expect(code).toBe(0);
     }
