@@ -1,6 +1,7 @@
 import { type Context, Hono } from "hono";
 import { beforeEach, describe, expect, it } from "vitest";
 import { LIMITS } from "../../core/limits.ts";
+import { basicToKey, readAuthorization } from "../../fal/authorization.ts";
 import { answerError } from "../http/answer-error.ts";
 import { createAuthFailureLimiter, createAuthFailures, noteWrongKey } from "./auth-failure-limiter.ts";
 
@@ -23,7 +24,9 @@ beforeEach(() => {
   app.get("/public", (c) => c.text("ok"));
   app.get("/", (c) => {
     lookups++;
-    if (c.req.header("authorization") !== `Key ${GOOD}:secret`) return refusal(c);
+    // As the key ring does: an id is the same in capitals.
+    const { keyId, secret } = readAuthorization(basicToKey(c.req.header("authorization") ?? ""), undefined);
+    if (keyId !== GOOD || secret !== "secret") return refusal(c);
     failures.accept(`${GOOD}:secret`);
     return c.text("ok");
   });
@@ -57,6 +60,18 @@ describe("an address that guesses keys", () => {
     expect((await call(`Key ${GOOD}:secret`)).status).toBe(200);
     expect((await call(`Key ${GOOD}:secret`, "192.0.2.2")).status).toBe(200);
     expect((await call(undefined)).status).toBe(401);
+  });
+
+  it.each([
+    ["in capitals", `Key ${GOOD.toUpperCase()}:secret`],
+    ["with the scheme of a browser", `Basic ${Buffer.from(`${GOOD}:secret`).toString("base64")}`],
+    ["with the scheme of logins", ` bearer  ${GOOD}:secret `],
+  ])("does not lock out a key that was accepted before, sent %s", async (_, authorization) => {
+    expect((await call(authorization)).status).toBe(200);
+    await tryMany(LIMITS.authFailuresMax);
+    expect((await call(authorization)).status).toBe(200);
+    expect((await call(`Key ${GOOD}:secret`)).status).toBe(200);
+    expect((await call(authorization.replace(/secret|[^:=]{6}=*\s*$/, "guess"))).status).toBe(429);
   });
 
   it("is refused although it knows the id of a key in use, or calls what needs no key", async () => {

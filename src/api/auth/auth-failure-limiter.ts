@@ -5,6 +5,7 @@ import ipaddr from "ipaddr.js";
 import { LRUCache } from "lru-cache";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { LIMITS } from "../../core/limits.ts";
+import { basicToKey } from "../../fal/authorization.ts";
 
 /**
  * The wrong keys and tokens of each address, by whichever way they came: HTTP/1.1, HTTP/2 and WebSocket share
@@ -34,13 +35,20 @@ const SCHEME = /^(?:key|bearer)\s+/i;
 
 const WINDOW_MS = LIMITS.authFailureWindowSeconds * 1000;
 
+/** Returns a credential in the form that all its spellings share: the scheme and the capitals of an id vary. */
+function canonicalCredential(credential: string): string {
+  const bare = basicToKey(credential).trim().replace(SCHEME, "");
+  const idLength = Math.max(bare.indexOf(":"), 0);
+  return bare.slice(0, idLength).toLowerCase() + bare.slice(idLength);
+}
+
 /** @param nowMs a clock that nobody sets */
 export function createAuthFailures(nowMs: () => number = () => performance.now()): AuthFailures {
   const failures = new LRUCache<string, Failures>({ max: LIMITS.authFailureAddressesMax });
   /** The digests of right keys with their secrets: whoever knows a key's id alone may still be guessing. */
   const accepted = new LRUCache<string, true>({ max: LIMITS.keysCachedMax });
   const digestOf = (credential: string): string =>
-    createHash("sha256").update(credential.trim().replace(SCHEME, "")).digest("base64");
+    createHash("sha256").update(canonicalCredential(credential)).digest("base64");
 
   function failuresOf(network: string): Failures | undefined {
     const known = failures.get(network);
