@@ -9,6 +9,7 @@ describe("YAML within the bounds", () => {
   it.each([
     "",
     "title: don't ] } [ worry\n",
+    "a: ']'\nb: [\"]\", x]\nc: |\n  ]\nd: x\n  ]\n# ]\n",
     `text: |\n  ${"[".repeat(DEEP)}\n`,
     `text: "${"[".repeat(DEEP)}"\n`,
     `text: x${" - ".repeat(DEEP)}\n`,
@@ -41,6 +42,13 @@ describe("YAML that would take too long or end the process", () => {
   ])("is refused by its size before it is parsed: %s", (_, text, what) => {
     expect(yamlExcess(text)?.message).toContain(what);
   });
+
+  it.each(["]".repeat(30_000) + "[".repeat(19_000), "a: [1]]", "- }\n- [a]", "x:\n  ]", "{a: 'b'}}"])(
+    "is refused where it closes what is not open, %#",
+    (text) => {
+      expect(yamlExcess(text)).toMatchObject({ message: "closes a list or map that is not open" });
+    },
+  );
 
   it("names the line", () => expect(yamlExcess(`a: 1\nb: |\n  x\n  y\nc: ${"[".repeat(65)}`)?.line).toBe(5));
 

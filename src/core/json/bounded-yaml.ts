@@ -40,7 +40,10 @@ export function parseBoundedYaml(
   return fault ? { fault } : { document };
 }
 
-/** Finds the first bound that a text exceeds: the depth, the number of values or that of aliases. */
+/**
+ * Finds the first bound that a text exceeds (the depth, the number of values or that of aliases), or the
+ * bracket that closes nothing.
+ */
 export function yamlExcess(text: string): YamlFault | undefined {
   const counted = { flow: 0, indicators: 0, indent: 0, values: 0, aliases: 0 };
   let line = 1;
@@ -49,6 +52,9 @@ export function yamlExcess(text: string): YamlFault | undefined {
     count(counted, token, before);
     const message = excessOf(counted);
     if (message) return { line, code: "TOO_LARGE", message };
+    // The parser is quadratic in such brackets; beyond that, they would hide levels that are open.
+    if (counted.flow < 0)
+      return { line, code: "UNEXPECTED_TOKEN", message: "closes a list or map that is not open" };
     line += token.split("\n").length - 1;
     before = token;
   }
