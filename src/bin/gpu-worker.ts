@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import type { NativeConnection } from "@temporalio/worker";
 import type { GpuActivities, SessionActivities } from "../activities/index.ts";
+import { ByteBudget } from "../activities/inference/byte-budget.ts";
 import { createFileUrlResolver } from "../activities/inference/file-url-resolver.ts";
 import { createHoldSession } from "../activities/inference/hold-session.ts";
 import { createInfer } from "../activities/inference/infer.ts";
@@ -19,6 +20,7 @@ import { createVersionInUse } from "../adapters/temporal/version-in-use.ts";
 import { startGpuWorker } from "../adapters/temporal/worker/workers.ts";
 import type { EngineStatus } from "../core/engines/engine-status.ts";
 import { isTemperaError } from "../core/errors/tempera-error.ts";
+import { LIMITS } from "../core/limits.ts";
 import { type ModelVersion, taskQueueOf } from "../core/models/model.ts";
 import { systemClock } from "../core/operations/clock.ts";
 import { type CloseStack, closeOnFailure } from "../core/operations/close-stack.ts";
@@ -59,7 +61,7 @@ async function start(parts: Parts, closing: CloseStack): Promise<Role> {
   // A worker that was drained and started again takes no requests until the drain is lifted.
   const drained = await parts.engines.drained(parts.identity);
   const health = parts.processHealth.role("gpu-worker");
-  health.drain(drained.all);
+  health.noteDrained(drained.all);
   let served: ServedModels | undefined;
   /** Finds a model of this worker, also one that is no longer enabled and still has work. */
   const findModel: FindModel = (endpoint, version) =>
@@ -91,7 +93,7 @@ async function start(parts: Parts, closing: CloseStack): Promise<Role> {
     ],
     reset: (model) => pool.reset(model),
     drain: (orders) => {
-      health.drain(orders.all);
+      health.noteDrained(orders.all);
       scheduler.drain(orders);
     },
     refuse: (taskQueues) => scheduler.refuse(taskQueues),
@@ -190,6 +192,7 @@ async function createGpuActivities(
       checkNode: createCheckNode(findModel, parts.config.inputs.coercion),
       fetchInput,
       nodeCache,
+      keptBytes: new ByteBudget(LIMITS.artifactsKeptBytesMax),
       recordOutcome: createRecordOutcome({ ...parts, clock: systemClock }),
       storeWait: {
         resultMs: parts.config.worker.resultWaitSeconds * 1000,

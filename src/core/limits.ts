@@ -69,8 +69,9 @@ export const LIMITS = {
    */
   checkpointBytesMax: 256 * 1024 * 1024,
   /**
-   * Bytes of the files of one run that a GPU worker keeps in memory while the object store fails: a video of
-   * a minute fits.
+   * Bytes of produced files that a GPU worker holds in memory at a time, over all of its runs, until the
+   * object store has them: a video of a minute fits. Files beyond it are streamed, and their inference is
+   * repeated when the store fails.
    */
   artifactsKeptBytesMax: 64 * 1024 * 1024,
   /** Hand-overs of one request by GPU workers that use up no attempt, besides those because of a store. */

@@ -7,6 +7,7 @@ import { storeFull } from "../../core/errors/store-failure.ts";
 import type { JsonObject } from "../../core/json/json.ts";
 import { LIMITS } from "../../core/limits.ts";
 import { ArtifactSink } from "./artifact-sink.ts";
+import { ByteBudget } from "./byte-budget.ts";
 
 const BYTES = Buffer.from("an image");
 const SHA256 = createHash("sha256").update(BYTES).digest("hex");
@@ -36,9 +37,14 @@ function createObjects() {
   };
 }
 
-const sinkOn = (objects: Pick<ReturnType<typeof createObjects>, "put" | "delete">, inline = false) =>
+const sinkOn = (
+  objects: Pick<ReturnType<typeof createObjects>, "put" | "delete">,
+  inline = false,
+  keptBytes = new ByteBudget(LIMITS.artifactsKeptBytesMax),
+) =>
   new ArtifactSink({
     objects,
+    keptBytes,
     files: { begin: unexpected, claim: unexpected, store: unexpected },
     clock: { nowMs: () => 0 },
     publicUrl: "http://localhost:8080",
@@ -143,6 +149,7 @@ const recordingSink = (
 ) =>
   new ArtifactSink({
     objects,
+    keptBytes: new ByteBudget(LIMITS.artifactsKeptBytesMax),
     files: files as ReturnType<typeof createRecord>,
     clock: { nowMs: () => 0 },
     publicUrl: "http://localhost:8080",
@@ -219,6 +226,37 @@ describe("a produced file that the store does not take", () => {
     objects.state.full = false;
     await sink.storeKept(once);
     expect([...objects.stored.keys()]).toEqual([record.stored()]);
+  });
+
+  it.each<[string, (sink: ArtifactSink, state: { full: boolean }) => Promise<void>]>([
+    [
+      "stored",
+      async (sink, state) => {
+        state.full = false;
+        await sink.storeKept(once);
+        state.full = true;
+      },
+    ],
+    ["given up", async (sink) => sink[Symbol.dispose]()],
+  ])("fails at once while other runs keep all that the worker may, until they are %s", async (_, end) => {
+    const objects = createFullObjects();
+    const keptBytes = new ByteBudget(BYTES.length);
+    const first = sinkOn(objects, false, keptBytes);
+    await first.store(HEAD, chunks(BYTES));
+    await expect(sinkOn(objects, false, keptBytes).store(HEAD, chunks(BYTES))).rejects.toBe(FULL);
+    await end(first, objects.state);
+    await sinkOn(objects, false, keptBytes).store(HEAD, chunks(BYTES));
+  });
+
+  it("takes no memory of other runs once it is stored, has failed or was given up", async () => {
+    const keptBytes = new ByteBudget(BYTES.length);
+    const objects = createFullObjects();
+    const ended = sinkOn(objects, false, keptBytes);
+    ended[Symbol.dispose]();
+    await ended.store(HEAD, chunks(BYTES));
+    await expect(sinkOn(objects, false, keptBytes).store(HEAD, chunks())).rejects.toThrow("a.png");
+    await sinkOn(createObjects(), false, keptBytes).store(HEAD, chunks(BYTES));
+    expect(keptBytes.take(BYTES.length)).toBe(true);
   });
 
   it("fails at once when it is too large to be kept, or when the fault is another one", async () => {

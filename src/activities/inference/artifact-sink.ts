@@ -12,12 +12,15 @@ import { LIMITS } from "../../core/limits.ts";
 import type { Clock } from "../../core/operations/clock.ts";
 import type { JobSpec } from "../../core/requests/job.ts";
 import { TREES } from "../../fal/index.ts";
+import type { ByteBudget } from "./byte-budget.ts";
 import { isWaitedFor } from "./store-wait.ts";
 
 export interface ArtifactSinkOptions {
   objects: Pick<ObjectStore, "put" | "delete">;
   files: Pick<FileStore, "begin" | "claim" | "store">;
   clock: Clock;
+  /** Memory of this GPU worker for files on their way to the store. */
+  keptBytes: ByteBudget;
   /** Base of the URLs under which the files are served. */
   publicUrl: string;
   job: Pick<JobSpec, "requestId" | "ownerId" | "lifecycle">;
@@ -37,17 +40,18 @@ interface FileTarget {
  * The files that one run produces. They go to the object store or, with `inline`, are collected as data URIs
  * and not stored, up to the size that fits into a response.
  *
- * A file that a store does not take is kept in memory where it fits: the engine goes on meanwhile, and
- * `storeKept` stores it. Larger files are streamed, and fail at once.
+ * A file is held in memory until it is stored, where it fits into what this worker has left for files. If a
+ * store does not take it, it is kept: the engine goes on meanwhile, and `storeKept` stores it. Other files
+ * are streamed and fail at once. Dispose of it when the run has ended, which frees the memory.
  */
-export class ArtifactSink {
+export class ArtifactSink implements Disposable {
   readonly #options: ArtifactSinkOptions;
   /** File objects of the output, by the engine's number of the file. */
   readonly #produced = new Map<number, JsonObject>();
   readonly #urls = new Set<string>();
   /** The storing of each file that is kept because a store did not take it. */
-  readonly #kept: (() => Promise<void>)[] = [];
-  #keptBytes = 0;
+  readonly #kept: { bytes: number; put: () => Promise<void> }[] = [];
+  #ended = false;
 
   constructor(options: ArtifactSinkOptions) {
     this.#options = options;
@@ -58,7 +62,7 @@ export class ArtifactSink {
     const { inline } = this.#options;
     const bytes = verified(head, chunks);
     let url: string;
-    if (inline && head.bytes <= LIMITS.inlineFileBytesMax) url = dataUri(head, await collected(bytes));
+    if (inline && head.bytes <= LIMITS.inlineFileBytesMax) url = dataUri(head, await collected(head, bytes));
     else {
       const file = this.#targetOf(head);
       url = file.url;
@@ -75,27 +79,40 @@ export class ArtifactSink {
 
   /** Stores the files that are kept. @param retry does the storing of one file, again if need be */
   async storeKept(retry: (work: () => Promise<void>) => Promise<void>): Promise<void> {
-    for (const put of this.#kept) await retry(put);
+    for (let next = this.#kept[0]; next; next = this.#kept[0]) {
+      await retry(next.put);
+      this.#kept.shift();
+      this.#options.keptBytes.release(next.bytes);
+    }
   }
 
-  /** Stores a file. Keeps it when a store fails and the file fits into memory. */
+  [Symbol.dispose](): void {
+    this.#ended = true;
+    for (const { bytes } of this.#kept.splice(0)) this.#options.keptBytes.release(bytes);
+  }
+
+  /** Stores a file. Keeps it when a store fails and there is memory left for it. */
   async #storeOrKeep(
     head: ArtifactHead,
     bytes: AsyncIterable<Uint8Array>,
     put: (body: () => Buffer | Readable) => Promise<void>,
   ): Promise<void> {
-    if (this.#keptBytes + head.bytes > LIMITS.artifactsKeptBytesMax) {
+    const { keptBytes } = this.#options;
+    if (!keptBytes.take(head.bytes)) {
       await put(() => Readable.from(bytes));
       for await (const _ of bytes);
       return;
     }
-    const body = await collected(bytes);
+    let isKept = false;
     try {
-      await put(() => body);
-    } catch (error) {
-      if (!isWaitedFor(error)) throw error;
-      this.#keptBytes += body.length;
-      this.#kept.push(() => put(() => body));
+      const body = await collected(head, bytes);
+      await put(() => body).catch((error) => {
+        if (!isWaitedFor(error)) throw error;
+        isKept = !this.#ended;
+        if (isKept) this.#kept.push({ bytes: head.bytes, put: () => put(() => body) });
+      });
+    } finally {
+      if (!isKept) keptBytes.release(head.bytes);
     }
   }
 
@@ -183,10 +200,15 @@ function dataUri({ contentType }: ArtifactHead, bytes: Buffer): string {
   return `data:${contentType};base64,${bytes.toString("base64")}`;
 }
 
-async function collected(bytes: AsyncIterable<Uint8Array>): Promise<Buffer> {
-  const parts: Uint8Array[] = [];
-  for await (const chunk of bytes) parts.push(chunk);
-  return Buffer.concat(parts);
+/** Reads a file into memory, without a second copy. `bytes` throw at their end when they are too many. */
+async function collected(head: ArtifactHead, bytes: AsyncIterable<Uint8Array>): Promise<Buffer> {
+  const body = Buffer.allocUnsafe(head.bytes);
+  let at = 0;
+  for await (const chunk of bytes) {
+    if (at + chunk.length <= body.length) body.set(chunk, at);
+    at += chunk.length;
+  }
+  return body;
 }
 
 /** Passes the bytes through. Throws at their end when they are not the ones that the engine announced. */

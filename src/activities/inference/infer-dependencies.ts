@@ -7,6 +7,7 @@ import type { Outcome } from "../../core/requests/request.ts";
 import type { RequestStore } from "../../core/requests/request-store.ts";
 import type { CheckNode } from "../pipelines/check-node.ts";
 import type { NodeCache } from "../pipelines/node-cache.ts";
+import type { ByteBudget } from "./byte-budget.ts";
 import type { FetchInput } from "./input-files.ts";
 import type { createRecordOutcome } from "./record-outcome.ts";
 import type { RunningRequests } from "./running-requests.ts";
@@ -32,6 +33,8 @@ export interface InferDependencies {
   nodeCache: Pick<NodeCache, "lookUp">;
   /** The finish step, taken here when the model returned an output. */
   recordOutcome: ReturnType<typeof createRecordOutcome>;
+  /** Memory for files on their way to the store, which all runs of this worker share. */
+  keptBytes: ByteBudget;
   /** Base of the URLs under which artifacts are served. */
   publicUrl: string;
   storeWait: StorePatience;

@@ -166,7 +166,7 @@ export class InferenceAttempt implements Disposable {
     checkpoint: Uint8Array | undefined,
   ): Promise<ProducedOutput> {
     const { requestId, endpoint, version } = this.#job;
-    const sink = new ArtifactSink({
+    using sink = new ArtifactSink({
       ...this.#dependencies,
       job: this.#job,
       inline: input.sync_mode === true,
