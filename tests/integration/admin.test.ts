@@ -128,6 +128,11 @@ describe("concurrent changes of one resource", () => {
       await admin("PUT", "/v1/storage/settings", { body: {}, key: mine });
     },
   );
+
+  it("refuses a revision that no resource has, past the integers of PostgreSQL", async () => {
+    const call = { body: {}, key: mine, headers: { "if-match": '"8732363698809"' } };
+    expect((await admin("PUT", "/v1/storage/settings", call)).status).toBe(412);
+  });
 });
 
 describe("storage settings", () => {

@@ -73,7 +73,8 @@ const defaults = (
               RETURNING revision`
           : sql<{ revision: number }[]>`
               UPDATE storage_defaults SET lifecycle = ${text}, revision = revision + 1
-              WHERE owner_id = ${storableText(ownerId)} AND revision = ${revision} RETURNING revision`,
+              WHERE owner_id = ${storableText(ownerId)} AND revision::bigint = ${revision}
+              RETURNING revision`,
     );
     if (!row) throw new TemperaError("precondition_failed");
     return { value: defaults, revision: row.revision };
