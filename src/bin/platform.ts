@@ -5,7 +5,6 @@ import { keyFile } from "../config/key-file.ts";
 import type { Config } from "../config/settings.ts";
 import { createCloseStack } from "../core/operations/close-stack.ts";
 import type { Log } from "../core/operations/log.ts";
-import type { RoleName } from "../core/operations/process-health.ts";
 import { type EmbeddedStack, startEmbeddedStack } from "../dev/embedded-stack.ts";
 import { type StackPorts, USUAL_PORTS } from "../dev/kept-ports.ts";
 import { type Addresses, configuredS3 } from "./addresses.ts";
@@ -73,24 +72,20 @@ export async function startPlatform(
     closing.defer(() => parts[Symbol.asyncDispose]());
     signal.throwIfAborted();
 
-    const started = async <R extends Role>(name: RoleName, starting: Promise<R>): Promise<R> => {
+    const started = async <R extends Role>(starting: Promise<R>): Promise<R> => {
       const role = await starting;
-      parts.processHealth.role(name).enter("serving");
       closing.defer(() => role.stop());
       return role;
     };
     // Loading the pinned models takes minutes; an aborted start does not wait for them.
     const [orchestrator, gpuWorker] = await unlessAborted(
       signal,
-      Promise.all([
-        started("orchestrator", startOrchestrator(parts, bundling)),
-        started("gpu-worker", startGpuWorkerRole(parts)),
-      ]),
+      Promise.all([started(startOrchestrator(parts, bundling)), started(startGpuWorkerRole(parts))]),
     );
     const key = config.keys.admin ?? (await firstKey(parts, keyFile(data)));
     const keyed = { ...placed, keys: { ...config.keys, admin: key } };
-    const admin = await started("admin", startAdmin({ ...parts, config: keyed }));
-    const gateway = await started("gateway", startGateway(parts));
+    const admin = await started(startAdmin({ ...parts, config: keyed }));
+    const gateway = await started(startGateway(parts));
     signal.throwIfAborted();
 
     const url = `http://localhost:${gateway.port}`;
@@ -107,7 +102,7 @@ export async function startPlatform(
       endpoints: [...new Set(registry.list().map(({ endpoint }) => endpoint))],
       pipelines: [...new Set(registry.pipelines().map(({ endpoint }) => endpoint))],
       stop: () => {
-        parts.processHealth.drain();
+        parts.processHealth.noteStop();
         return closing[Symbol.asyncDispose]();
       },
       ended: Promise.race([orchestrator.ended, gpuWorker.ended]).then(() => {}),

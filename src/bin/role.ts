@@ -176,7 +176,7 @@ class RunningRole<L extends Listeners> {
     await openHealthPort({ role: name, health: health.role(name), host, port, log });
     onSignal((signal) => {
       log.info({ signal }, "draining");
-      health.role(name).enter("draining");
+      health.noteStop();
       void this.#finish(0);
     });
     const services = await openServices({ config, packages, addresses, joins, log, closing });

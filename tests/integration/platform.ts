@@ -110,7 +110,6 @@ export async function startTestPlatform(env: Record<string, string> = {}): Promi
         log,
       );
       const gateway = await startGateway(parts);
-      parts.processHealth.role("gateway").enter("serving");
       const url = `http://localhost:${gateway.port}`;
       return {
         parts,

@@ -91,7 +91,7 @@ describe("/health", () => {
     services.report("temporal", "up");
     health.enter("serving");
     expect((await get("/health")).body).toMatchObject({ status: "ok" });
-    health.drain(true);
+    health.noteDrained(true);
     const { status, body } = await get("/health");
     expect([status, body]).toMatchObject([
       200,

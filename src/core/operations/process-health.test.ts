@@ -34,18 +34,18 @@ describe("the health of a role", () => {
     process.role("gateway").enter("serving");
     expect(process.role("gateway").report().phase).toBe("serving");
     expect(process.role("admin").report()).toMatchObject({ role: "admin", phase: "starting" });
-    process.drain();
+    process.noteStop();
     for (const role of ["gateway", "admin"] as const)
       expect(process.role(role).report().phase).toBe("draining");
   });
 
   it("is not ready while an operator has drained it, also when that was before the start", () => {
     const { health } = scene("gpu-worker");
-    health.drain(true);
+    health.noteDrained(true);
     expect(health.report().phase).toBe("starting");
     health.enter("serving");
     expect(health.report()).toMatchObject({ phase: "drained", unready: "An operator has drained it." });
-    health.drain(false);
+    health.noteDrained(false);
     expect(health.report()).toMatchObject({ phase: "serving" });
     expect(health.report().unready).toBeUndefined();
   });

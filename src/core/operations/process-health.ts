@@ -54,7 +54,7 @@ export class ProcessHealth {
   }
 
   /** Notes that the process was told to stop, and its roles with it. */
-  drain(): void {
+  noteStop(): void {
     for (const role of this.#roles.values()) role.enter("draining");
   }
 
@@ -87,7 +87,7 @@ export class RoleHealth {
   }
 
   /** Notes that an operator has drained the role, or has ended that. It counts while the role serves. */
-  drain(isDrained: boolean): void {
+  noteDrained(isDrained: boolean): void {
     this.#isDrained = isDrained;
   }
 
