@@ -7,8 +7,8 @@ Object.defineProperty(exports, "payloadConverter", {
   enumerable: true,
   get() {
     throw new Error(
-      `The payload converter of ${__filename} is not set, since data-converter.ts loaded another copy of this ` +
-        "module; give Temporal the path that dataConverterOf returns.",
+      `The payload converter of ${__filename} is not set, since data-converter.ts loaded another copy of ` +
+        "this module; give Temporal the path that dataConverterOf returns.",
     );
   },
   set(converter) {
