@@ -35,7 +35,7 @@ const SCHEME = /^(?:key|bearer)\s+/i;
 
 const WINDOW_MS = LIMITS.authFailureWindowSeconds * 1000;
 
-/** Returns a credential in the form that all its spellings share: the scheme and the capitals of an id vary. */
+/** Returns a credential in the form that its spellings share: the scheme and the capitals of an id vary. */
 function canonicalCredential(credential: string): string {
   const bare = basicToKey(credential).trim().replace(SCHEME, "");
   const idLength = Math.max(bare.indexOf(":"), 0);

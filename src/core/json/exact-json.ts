@@ -7,7 +7,7 @@
  * Values without such numbers, nearly all of them, are read and written by JavaScript's own functions.
  */
 import { LIMITS } from "../limits.ts";
-import type { Json } from "./json.ts";
+import type { Json, JsonObject } from "./json.ts";
 import { endOfText } from "./json-bounds.ts";
 
 /** Thrown for a number that cannot be held. The message is for the caller. */
@@ -43,8 +43,16 @@ export function writeJson(value: unknown, space = 0): string {
   try {
     return JSON.stringify(value, undefined, space);
   } catch (error) {
-    if (!(error instanceof TypeError) || !hasLargeNumber(value)) throw error;
-    return writeExactly(value, " ".repeat(space), "\n") as string;
+    if (!(error instanceof TypeError)) throw error;
+    try {
+      if (hasLargeNumber(value)) return writeExactly(value, " ".repeat(space), "\n") as string;
+    } catch (fault) {
+      // JavaScript names the circle of a value that contains itself.
+      if (fault instanceof RangeError)
+        JSON.stringify(value, (_, item) => (typeof item === "bigint" ? 0 : item));
+      throw fault;
+    }
+    throw error;
   }
 }
 
@@ -73,20 +81,25 @@ export function hasLargeNumber(value: unknown): boolean {
  * @param text an optional sign and digits
  */
 export function readInteger(text: string): number | bigint | undefined {
-  if (text.replace(/^[+-]/, "").length > LIMITS.integerDigitsMax) return undefined;
+  const digitsMax = LIMITS.integerDigitsMax;
+  if (text.length > digitsMax && text.replace(/^[+-]/, "").length > digitsMax) return undefined;
   const number = Number(text);
   return Number.isSafeInteger(number) ? number : BigInt(text);
 }
 
 const INTEGER = /^-?\d+$/;
 
+/** Tells whether a character is a blank of JSON: a space, tab, line feed or carriage return. */
+const isBlank = (code: number): boolean => code === 0x20 || code === 0x0a || code === 0x0d || code === 0x09;
+
+/** Tells whether a number or word ends before a character: a blank, "," "]" "}", or the end of the text. */
+const endsToken = (code: number): boolean =>
+  isBlank(code) || code === 0x2c || code === 0x5d || code === 0x7d || Number.isNaN(code);
+
 /** Reads a text that `JSON.parse` has accepted, number by number. */
 class ExactReader {
   readonly #text: string;
   readonly #path: (string | number)[] = [];
-  /** These two keep their position, so they belong to one reader. */
-  readonly #blanks = /[ \t\n\r]*/y;
-  readonly #token = /[^ \t\n\r,\]}]+/y;
   #at = 0;
 
   constructor(text: string) {
@@ -102,7 +115,7 @@ class ExactReader {
 
   /** Skips blanks and gives the character after them. */
   #next(): string | undefined {
-    this.#take(this.#blanks);
+    while (isBlank(this.#text.charCodeAt(this.#at))) this.#at++;
     return this.#text[this.#at];
   }
 
@@ -112,25 +125,27 @@ class ExactReader {
     return this.#next();
   }
 
-  #take(pattern: RegExp): string {
-    pattern.lastIndex = this.#at;
-    const [taken = ""] = pattern.exec(this.#text) ?? [];
-    this.#at += taken.length;
-    return taken;
+  /** Passes the number or word at hand. */
+  #token(): string {
+    const start = this.#at;
+    while (!endsToken(this.#text.charCodeAt(this.#at))) this.#at++;
+    return this.#text.slice(start, this.#at);
   }
 
   #object(): Json {
-    const fields: [string, Json][] = [];
+    const fields: JsonObject = {};
     for (let next = this.#step(); next !== "}"; next = this.#next()) {
       if (next === ",") this.#step();
       const name = this.#string();
       this.#next();
       this.#at++; // the colon
-      fields.push([name, this.#within(name)]);
+      const value = this.#within(name);
+      if (name !== "__proto__") fields[name] = value;
+      else
+        Object.defineProperty(fields, name, { value, writable: true, enumerable: true, configurable: true });
     }
     this.#at++;
-    // Makes fields of their own of all names, `__proto__` too, and keeps the last of duplicates.
-    return Object.fromEntries(fields);
+    return fields;
   }
 
   #list(): Json {
@@ -153,11 +168,12 @@ class ExactReader {
   #string(): string {
     const start = this.#at;
     this.#at = endOfText(this.#text, start) + 1;
-    return JSON.parse(this.#text.slice(start, this.#at)) as string;
+    const quoted = this.#text.slice(start, this.#at);
+    return quoted.includes("\\") ? (JSON.parse(quoted) as string) : quoted.slice(1, -1);
   }
 
   #scalar(): Json {
-    const token = this.#take(this.#token);
+    const token = this.#token();
     if (!INTEGER.test(token)) {
       const value = JSON.parse(token) as Json;
       if (typeof value === "number" && !Number.isFinite(value))
