@@ -147,7 +147,10 @@ describe("an ordinary outcome", () => {
   });
 
   it.each(["done", "cancelled"] as const)("is no warning when the request was %s", (name) => {
+    expect(requests[name]).not.toBe("");
+    expect(lines.map(({ requestId }) => requestId)).toContain(requests.refused);
     const about = lines.filter(({ requestId }) => requestId === requests[name]);
+    if (name === "cancelled") expect(about).toContainEqual(expect.objectContaining({ outcome: "cancelled" }));
     expect(about.filter(({ level }) => level !== "info")).toEqual([]);
   });
 });
