@@ -25,8 +25,9 @@ export const NOT_REACHED = {
 } as const;
 
 /**
- * Builds the public HTTP service of a gateway that has not reached PostgreSQL since its start. It knows no keys
- * and no disabled endpoints yet, so it serves artifacts, whose addresses are secrets, and refuses the rest.
+ * Builds the public HTTP service of a gateway that has not reached PostgreSQL since its start. It knows no
+ * keys and no disabled endpoints yet, so it serves artifacts, whose addresses are secrets, and refuses the
+ * rest.
  */
 export function createWaitingGateway(api: WaitingGatewayDependencies): Hono {
   const app = new Hono({ getPath: createGetPath(api.trustProxy === true) });

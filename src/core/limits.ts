@@ -38,10 +38,10 @@ export const LIMITS = {
    */
   inputValuesExplainedMax: 10_000,
   /**
-   * Digits of an integer. A longer one is refused: reading and writing it takes time that grows with the
-   * square of its length.
+   * Digits of an integer: one of 256 bits has 78. A longer one is refused: reading and writing it takes time
+   * that grows with the square of its length.
    */
-  integerDigitsMax: 1000,
+  integerDigitsMax: 100,
   /** Faults named in one response. */
   inputFaultsMax: 100,
   /**

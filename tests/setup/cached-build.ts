@@ -49,7 +49,7 @@ export async function cachedBuild(build: CachedBuild): Promise<string> {
       for (const [command, ...args] of build.steps)
         await run(command, args, { cwd: folder, env, timeout: BUILD_WITHIN_MS }).catch((error) => {
           throw new SetupError(
-            `${builder} could not build ${project} (${reasonOf(error)}); check that it reaches its repository`,
+            `${builder} could not build ${project} (${reasonOf(error)}); let it reach its repository`,
           );
         });
       await writeFile(complete, "");

@@ -17,7 +17,7 @@ const program = async (name: string, script: string): Promise<void> => {
 
 it("names in one line what is missing, and the remedy", async () => {
   const env = { PATH: folder };
-  const remedy = "install a JDK 17 or newer and Maven (`apt-get install openjdk-17-jdk-headless maven`)";
+  const remedy = "install Maven and a JDK from 17 on (Debian: openjdk-17-jdk-headless and maven)";
   expect(await jvmObjection(env)).toBe(`a Java compiler and Maven cannot be run; ${remedy}`);
   await program("javac", "echo javac 11.0.2");
   expect(await jvmObjection(env)).toBe(`Maven cannot be run; ${remedy}`);

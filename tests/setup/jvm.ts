@@ -8,8 +8,7 @@ import { cachedBuild } from "./cached-build.ts";
 
 const run = promisify(execFile);
 const JAVA_AT_LEAST = 17;
-const REMEDY =
-  `install a JDK ${JAVA_AT_LEAST} or newer and Maven ` + "(`apt-get install openjdk-17-jdk-headless maven`)";
+const REMEDY = `install Maven and a JDK from ${JAVA_AT_LEAST} on (Debian: openjdk-17-jdk-headless and maven)`;
 
 /** The `java` of `JAVA_HOME`, which Maven uses too; else the one on PATH. */
 export function javaCommand(env: NodeJS.ProcessEnv = process.env): string {

@@ -1,7 +1,7 @@
 import { TransportError } from "@temporalio/worker";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 
-/** Settles as the start of a worker does, or with `temporal_unavailable` when Temporal went away meanwhile. */
+/** Settles as the start of a worker does, or with `temporal_unavailable` if Temporal went away meanwhile. */
 export async function unlessAway<T>(starting: Promise<T>): Promise<T> {
   try {
     return await starting;

@@ -104,7 +104,7 @@ describe("parseJson and writeJson", () => {
     ["1e-400", 0],
     ["0e999", 0],
     ["9007199254740993.0", 9007199254740992],
-    [`-${"9".repeat(1000)}`, -(10n ** 1000n - 1n)],
+    [`-${"9".repeat(100)}`, -(10n ** 100n - 1n)],
   ])("reads %s", (text, value) => {
     expect(parseJson(text)).toBe(value);
     expect(parseJson(`{"a":[${text} , 1e20]}`)).toStrictEqual({ a: [value, 1e20] });
@@ -114,7 +114,7 @@ describe("parseJson and writeJson", () => {
     ["1e400", "finite_number"],
     ["-1e400", "finite_number"],
     [`${"9".repeat(400)}.5`, "finite_number"],
-    ["9".repeat(1001), "int_parsing_size"],
+    ["9".repeat(101), "int_parsing_size"],
     [`-${"9".repeat(10_000)}`, "int_parsing_size"],
   ])("refuse a number that cannot be held, case %#", (text, type) => {
     const read = () => parseJson(`{"b":"1e400","a":[{"x":[]}, {"y\\"":${text}}]}`);

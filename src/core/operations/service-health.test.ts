@@ -44,7 +44,10 @@ describe("ServiceHealth", () => {
     health.report("objects", "up");
     health.report("objects", "up");
     health.report("objects", "full", "no space");
-    expect(notified.map(({ service, state }) => `${service} ${state}`)).toEqual(["objects up", "objects full"]);
+    expect(notified.map(({ service, state }) => `${service} ${state}`)).toEqual([
+      "objects up",
+      "objects full",
+    ]);
     stop();
     health.report("objects", "up");
     expect(notified).toHaveLength(2);

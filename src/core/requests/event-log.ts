@@ -43,8 +43,8 @@ export interface EventLog {
   follow(requestId: string, afterId: string | undefined, signal: AbortSignal): AsyncIterable<LoggedEvent>;
 
   /**
-   * Deletes a request whose submit was not accepted. Late events of its attempts do not bring it back; another
-   * submit does.
+   * Deletes a request whose submit was not accepted. Late events of its attempts do not bring it back;
+   * another submit does.
    */
   drop(request: RequestIdentity): Promise<void>;
 

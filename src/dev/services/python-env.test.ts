@@ -29,8 +29,7 @@ describe("an unusable Python", () => {
       const python = await pythonOf(version);
       await expect(install(python)).rejects.toMatchObject({
         code: "setup_failed",
-        message:
-          `${python} is Python ${version}; ` + "install Python 3.11 or newer with venv, or set PYTHON to it",
+        message: expect.stringContaining(`is Python ${version}; install Python 3.11 or newer with venv`),
       });
     },
   );

@@ -563,7 +563,7 @@ describe("when Redis refuses writes", () => {
     message: expect.stringMatching(/^Redis has no memory left \(OOM\).*maxmemory/),
   };
 
-  it("followers and writes fail, what it has is in doubt again and again, and it works when it is well", async () => {
+  it("followers and writes fail, snapshots are in doubt, and it works when it is well again", async () => {
     await using redis = await startOwnRedis();
     const log = createRedisEventLog({ url: redis.url });
     const client = new Redis(redis.url);

@@ -288,7 +288,7 @@ describe("when the store is away", () => {
     expect(await store.head("b")).toBeUndefined();
   });
 
-  it("files: rejects with store_unavailable for an unusable folder, and store_full for a full disk", async () => {
+  it("files: rejects with store_unavailable for an unusable folder, store_full for a full disk", async () => {
     const nowhere = createFileObjectStore({ folder: "/dev/null" });
     await expect(
       nowhere.put("a", Buffer.from("x"), { bytes: 1, contentType: "text/plain" }),
