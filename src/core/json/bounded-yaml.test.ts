@@ -43,12 +43,17 @@ describe("YAML that would take too long or end the process", () => {
     expect(yamlExcess(text)?.message).toContain(what);
   });
 
-  it.each(["]".repeat(30_000) + "[".repeat(19_000), "a: [1]]", "- }\n- [a]", "x:\n  ]", "{a: 'b'}}"])(
-    "is refused where it closes what is not open, %#",
-    (text) => {
-      expect(yamlExcess(text)).toMatchObject({ message: "closes a list or map that is not open" });
-    },
-  );
+  it.each([
+    "]".repeat(30_000) + "[".repeat(19_000),
+    "a: [1]]",
+    "- }\n- [a]",
+    "x:\n  ]",
+    "{a: 'b'}}",
+    "[1}",
+    "{a: [b}]",
+  ])("is refused where it closes what is not open, %#", (text) => {
+    expect(yamlExcess(text)).toMatchObject({ message: "closes a list or map that is not open" });
+  });
 
   it("names the line", () => expect(yamlExcess(`a: 1\nb: |\n  x\n  y\nc: ${"[".repeat(65)}`)?.line).toBe(5));
 

@@ -45,7 +45,7 @@ export function parseBoundedYaml(
  * bracket that closes nothing.
  */
 export function yamlExcess(text: string): YamlFault | undefined {
-  const counted = { flow: 0, indicators: 0, indent: 0, values: 0, aliases: 0 };
+  const counted: Counted = { flow: [], indicators: 0, indent: 0, values: 0, aliases: 0, unopened: false };
   let line = 1;
   let before = "\n";
   for (const token of new Lexer().lex(text)) {
@@ -53,7 +53,7 @@ export function yamlExcess(text: string): YamlFault | undefined {
     const message = excessOf(counted);
     if (message) return { line, code: "TOO_LARGE", message };
     // The parser is quadratic in such brackets; beyond that, they would hide levels that are open.
-    if (counted.flow < 0)
+    if (counted.unopened)
       return { line, code: "UNEXPECTED_TOKEN", message: "closes a list or map that is not open" };
     line += token.split("\n").length - 1;
     before = token;
@@ -63,13 +63,16 @@ export function yamlExcess(text: string): YamlFault | undefined {
 
 /** The levels that are open, by their kind, and the values and aliases so far. */
 interface Counted {
-  flow: number;
+  /** The brackets that close the lists and maps within brackets. */
+  flow: string[];
   /** Levels that the line opens. */
   indicators: number;
   /** Spaces before the line. */
   indent: number;
   values: number;
   aliases: number;
+  /** A bracket closed what was not open. */
+  unopened: boolean;
 }
 
 function count(counted: Counted, token: string, before: string): void {
@@ -77,15 +80,15 @@ function count(counted: Counted, token: string, before: string): void {
   const first = token[0] ?? "";
   if (first === "\n" || first === "\r") counted.indicators = 0;
   else if (first === " " && /[\r\n]$/.test(before)) counted.indent = token.length;
-  else if (first === "[" || first === "{") counted.flow++;
-  else if (first === "]" || first === "}") counted.flow--;
+  else if (first === "[" || first === "{") counted.flow.push(first === "[" ? "]" : "}");
+  else if (first === "]" || first === "}") counted.unopened = counted.flow.pop() !== first;
   else if (first === "*") counted.aliases++;
   else if (INDICATORS.has(token)) counted.indicators++;
   if (first === "[" || first === "{" || first === "," || INDICATORS.has(token)) counted.values++;
 }
 
 function excessOf({ flow, indicators, indent, values, aliases }: Counted): string | undefined {
-  if (Math.max(flow, indicators, indent / 2) > LIMITS.yamlDepthMax)
+  if (Math.max(flow.length, indicators, indent / 2) > LIMITS.yamlDepthMax)
     return `is nested deeper than ${LIMITS.yamlDepthMax} levels`;
   if (values > LIMITS.yamlValuesMax) return `has more than ${LIMITS.yamlValuesMax} values`;
   if (aliases > LIMITS.yamlAliasesMax) return `has more than ${LIMITS.yamlAliasesMax} aliases`;
