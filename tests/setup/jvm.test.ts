@@ -36,6 +36,6 @@ it("names why a build failed, and leaves nothing that would be taken for a build
   const env = { PATH: `${folder}:/bin:/usr/bin`, TEMPERA_CACHE: join(folder, "cache") };
   for (let n = 0; n < 2; n++)
     await expect(buildJvmProject(project, { log: () => {}, env })).rejects.toThrow(
-      `Maven could not build ${project} (no such artifact); check that it reaches its repository`,
+      `Maven could not build ${project} (no such artifact); let it reach its repository`,
     );
 });
