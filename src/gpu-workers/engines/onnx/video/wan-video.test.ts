@@ -154,9 +154,10 @@ describe("wan_video", () => {
     const [one, again] = [await run(), await run()];
     expect(one.bytes.equals(again.bytes)).toBe(true);
     expect((await run({ seed: null })).output.seed).toEqual(expect.any(Number));
-    const huge = await run({ seed: 1e30 });
-    expect(huge.output.seed).toBe(1e30);
-    expect(huge.head).toMatchObject({ fileName: `${BigInt(1e30)}.mp4` });
+    const huge = await run({ seed: 2n ** 64n - 1n });
+    expect(huge.output.seed).toBe(2n ** 64n - 1n);
+    expect(huge.head).toMatchObject({ fileName: "18446744073709551615.mp4" });
+    await expect(run({ seed: 2n ** 64n })).rejects.toMatchObject({ code: "input_invalid" });
   });
 
   it("begins with the input image, and continues with the prompt", async () => {
