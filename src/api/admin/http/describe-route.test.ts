@@ -137,6 +137,13 @@ describe("the OpenAPI document", () => {
       expect(Object.keys(operation.responses).filter((status) => status.startsWith("2"))).toEqual([]);
   });
 
+  it("describes a stream by the schema of one event", () => {
+    const stream = document.paths["/v1/serverless/logs/stream"]?.post?.responses["200"];
+    expect(stream).toMatchObject({
+      content: { "text/event-stream": { schema: { type: "object", required: ["data"] } } },
+    });
+  });
+
   it("permits null where a schema that is referred to may be null", () => {
     const broken: string[] = [];
     const look = (node: unknown, at: string): void => {

@@ -53,8 +53,8 @@ export interface Route<
   status?: 200 | 201 | 202 | 204 | 501;
   /** The schema of a success's body. Absent for 204, and for a handler that returns its own `Response`. */
   response?: A;
-  /** The media type of the handler's own `Response`. */
-  mediaType?: string;
+  /** Tells that the handler's own `Response` is a stream of server-sent events. */
+  isEventStream?: true;
   /** The error codes of the handler, beyond those of `scope` and of input validation. */
   errors?: ErrorCode[];
 }
@@ -130,9 +130,16 @@ export function describeRoute(route: Route) {
   };
 }
 
-function successContent({ response, mediaType }: Route) {
+/** One event of a stream. Before OpenAPI 3.2 the schema of a stream is read as that of each event. */
+const SERVER_SENT_EVENT = z.object({
+  data: z.string().describe("JSON"),
+  event: z.string().optional(),
+  id: z.string().optional(),
+});
+
+function successContent({ response, isEventStream }: Route) {
   if (response) return { "application/json": { schema: response } };
-  return mediaType ? { [mediaType]: { schema: z.string() } } : undefined;
+  return isEventStream && { "text/event-stream": { schema: SERVER_SENT_EVENT } };
 }
 
 /** Codes that every route may reply with, whatever it does: the service itself refuses or fails. */

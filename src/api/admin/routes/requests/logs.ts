@@ -154,7 +154,7 @@ function addStreamRoute(addRoute: AddRoute, api: Dependencies): void {
       query: LOG_QUERY.omit({ limit: true, cursor: true }),
       body: CONDITIONS,
       audit: null,
-      mediaType: "text/event-stream",
+      isEventStream: true,
       errors: ["concurrent_requests_limit"],
     },
     async ({ query, body, caller, c }) => {
