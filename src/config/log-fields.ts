@@ -11,7 +11,10 @@ const DEPTH_MAX = 4;
 /** Fields of every line. A field of the same name would be there twice, so it gets a `_` after its name. */
 const RESERVED = new Set(["time", "level", "role", "pid", "hostname", "message"]);
 
-/** What a line shows of an error. Drivers put more into theirs: commands, parameters, whole responses. */
+/**
+ * The fields of an error that a line shows. Drivers put more into theirs: commands, parameters, whole
+ * responses.
+ */
 const ERROR_FIELDS = ["code", "status", "syscall", "address", "port"];
 
 /** Prepares the fields of a line: secrets masked, errors as plain objects, everything bounded. */

@@ -17,7 +17,7 @@ export interface FailedEnd {
   outcome: Outcome & { ok: false };
   /** The attempts of a node were used up. */
   exhausted: boolean;
-  /** What the pipeline's own code threw. */
+  /** The error that the pipeline's own code threw. */
   thrown?: Error;
 }
 

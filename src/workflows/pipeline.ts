@@ -27,7 +27,7 @@ const cancelNode = defineSignal<[string]>("cancelNode");
 interface PipelineEnd {
   outcome: Outcome;
   exhausted: boolean;
-  /** What the pipeline's own code threw. */
+  /** The error that the pipeline's own code threw. */
   thrown?: Error;
 }
 

@@ -42,6 +42,15 @@ async function follow(requestId: string, onLine: (line: string) => unknown = () 
   return [...lines];
 }
 
+/** Cancels a job that has a file to store at a line of its log, and expects that it ends by the cancel. */
+async function cancelAtLine(isThatLine: (line: string) => boolean): Promise<void> {
+  const { request_id: id } = await test.client.submit(STUB, WITH_FILE);
+  await follow(id, async (line) => {
+    if (isThatLine(line)) await test.client.cancel(STUB, id);
+  });
+  expect(await test.record(id)).toMatchObject({ outcome: { error: { code: "client_cancelled" } } });
+}
+
 describe("a job whose result a store does not take", () => {
   beforeAll(() => startBehindRelay({}));
   afterAll(stop);
@@ -70,11 +79,7 @@ describe("a job whose result a store does not take", () => {
 
   it("is cancelled while it waits", async () => {
     relay.state = "full";
-    const { request_id: id } = await test.client.submit(STUB, WITH_FILE);
-    await follow(id, async (line) => {
-      if (line.startsWith("The object store is full")) await test.client.cancel(STUB, id);
-    });
-    expect(await test.record(id)).toMatchObject({ outcome: { error: { code: "client_cancelled" } } });
+    await cancelAtLine((line) => line.startsWith("The object store is full"));
   });
 });
 
@@ -141,11 +146,7 @@ describe("a job that gives its result up", () => {
 
   it("is cancelled in a pause", async () => {
     relay.state = "full";
-    const { request_id: id } = await test.client.submit(STUB, WITH_FILE);
-    await follow(id, async (line) => {
-      if (line.endsWith("in 2 s.")) await test.client.cancel(STUB, id);
-    });
-    expect(await test.record(id)).toMatchObject({ outcome: { error: { code: "client_cancelled" } } });
+    await cancelAtLine((line) => line.endsWith("in 2 s."));
   });
 
   it("ends at once when its caller wants one attempt", async () => {

@@ -40,7 +40,7 @@ export interface InferDependencies {
   storeWait: StorePatience;
 }
 
-/** How long jobs wait for stores that take no writes or are away, in milliseconds. */
+/** Longest waits of jobs for stores that take no writes or are away, in milliseconds. */
 export interface StorePatience {
   /** Longest time that one attempt keeps a result that a store does not take. */
   resultMs: number;

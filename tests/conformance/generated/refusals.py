@@ -26,7 +26,7 @@ BY_RULE = re.compile(
     r"|Input should be one of DEBUG, INFO, WARN, ERROR"
     # The name of a flag, by its kind.
     r"|is no endpoint|There is no behaviour"
-    # What is stored decides.
+    # These depend on the stored state.
     r"|The response would have more than|ask for each currency by itself|This file is named by its content"
 )
 

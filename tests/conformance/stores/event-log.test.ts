@@ -541,10 +541,8 @@ describe("what Redis may have lost", () => {
 
   it("is in doubt after it was frozen while nobody asked", async () => {
     await using redis = await startOwnRedis();
-    const [log, writer] = [redis.url, redis.url].map((url) => createRedisEventLog({ url })) as [
-      EventLog,
-      EventLog,
-    ];
+    const { url } = redis;
+    const [log, writer] = [createRedisEventLog({ url }), createRedisEventLog({ url })];
     const r = await trusted(log);
     process.kill(redis.pid, "SIGSTOP");
     // Longer than any answer of the idle log is awaited: two calls of another one, each of them in vain.
@@ -595,10 +593,8 @@ describe("when Redis refuses writes", () => {
 
   it("another process learns that a write was refused, although its own are taken", async () => {
     await using redis = await startOwnRedis();
-    const [log, writer] = [redis.url, redis.url].map((url) => createRedisEventLog({ url })) as [
-      EventLog,
-      EventLog,
-    ];
+    const { url } = redis;
+    const [log, writer] = [createRedisEventLog({ url }), createRedisEventLog({ url })];
     const client = new Redis(redis.url);
     const r = await trusted(log);
     await writer.append(r, { type: "started", attempt: 1, worker: "w" });
