@@ -21,6 +21,7 @@ const TASKS = {
   "bench:queue": ["tests/load/bench-queue.ts"],
   "bench:realtime": ["tests/load/bench-realtime.ts"],
   "bench:retention": ["tests/load/bench-retention.ts"],
+  "bench:strangers": ["tests/load/bench-strangers.ts"],
   "bench:sync": ["tests/load/bench-sync.ts"],
   build: ["scripts/build.mjs"],
   conformance: ["tests/conformance/main.ts"],
