@@ -15,10 +15,10 @@ import { createPlatformClient, type PlatformClient } from "../../src/cli/platfor
 import type { ObjectStore } from "../../src/core/files/object-store.ts";
 import { createCloseStack } from "../../src/core/operations/close-stack.ts";
 import type { RequestStore } from "../../src/core/requests/request-store.ts";
-import { startMinio } from "../../src/dev/services/minio.ts";
+import { minioKeys, startMinio } from "../../src/dev/services/minio.ts";
 import { freePort } from "../../src/dev/services/port.ts";
-import { startPostgres } from "../../src/dev/services/postgres.ts";
-import { startRedis } from "../../src/dev/services/redis.ts";
+import { postgresUrl, startPostgres } from "../../src/dev/services/postgres.ts";
+import { redisUrl, startRedis } from "../../src/dev/services/redis.ts";
 import type { Service } from "../../src/dev/services/service.ts";
 import { startTemporal } from "../../src/dev/services/temporal.ts";
 
@@ -98,7 +98,8 @@ async function chooseServices(
   const [temporal, postgres, redis, objects] = await Promise.all(
     SERVICES.map(locate) as ServiceOptionsInOrder,
   );
-  const databaseUrl = `postgres://tempera@127.0.0.1:${postgres.port}/tempera`;
+  const databaseUrl = await postgresUrl(postgres);
+  const keys = await minioKeys(objects.folder);
   return {
     starters: {
       temporal: () => startTemporal(temporal),
@@ -110,11 +111,11 @@ async function chooseServices(
     env: {
       temporal: { TEMPORAL_ADDRESS: `127.0.0.1:${temporal.port}` },
       postgres: { DATABASE_URL: databaseUrl },
-      redis: { REDIS_URL: `redis://127.0.0.1:${redis.port}` },
+      redis: { REDIS_URL: await redisUrl(redis) },
       objects: {
         S3_ENDPOINT: `http://127.0.0.1:${objects.port}`,
-        S3_ACCESS_KEY: "tempera",
-        S3_SECRET_KEY: "tempera-secret",
+        S3_ACCESS_KEY: keys.accessKey,
+        S3_SECRET_KEY: keys.secretKey,
       },
     },
   };
@@ -148,6 +149,7 @@ export async function prepareCluster(
     TEMPERA_ADMIN_PORT: String(ports.admin),
     TEMPERA_ADMIN_KEY: key,
     TEMPERA_DATA: join(folder, "data"),
+    TEMPERA_TEST_MODELS: "true",
     TEMPERA_WORKER_MODELS: models,
     TEMPERA_LOG_LEVEL: "info",
     TEMPERA_ALLOW_PRIVATE_ADDRESSES: "127.0.0.0/8",

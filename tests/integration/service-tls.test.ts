@@ -52,7 +52,7 @@ beforeAll(async () => {
   good = { ca: authority.ca, cert: client.cert, key: client.key };
   files = { ca: authority.caFile, cert: client.certFile, key: client.keyFile };
   const [database, redis] = await Promise.all([
-    startPostgres({ folder: join(folder, "postgres"), fast: true, log: () => {} }),
+    startPostgres({ folder: join(folder, "postgres"), fast: true, attribute: "SUPERUSER", log: () => {} }),
     startRedis({ folder: join(folder, "redis"), log: () => {} }),
   ]);
   services.push(database, redis);
@@ -140,7 +140,7 @@ async function redisOverTls(url: string, { cert, key }: { cert: string; key: str
   await redis.config("SET", ...(tls as [string, string]));
   await redis.config("SET", "tls-port", String(port));
   await redis.quit();
-  return `redis://localhost:${port}`;
+  return `redis://:${new URL(url).password}@localhost:${port}`;
 }
 
 /** Sends a service one request. Rejects when it cannot be reached with these certificates. */
@@ -245,6 +245,7 @@ it("a whole platform runs a job with every service behind mutual TLS", async () 
     TEMPERA_ADMIN_PORT: "0",
     TEMPERA_DATA: folder,
     TEMPERA_LOG_LEVEL: "silent",
+    TEMPERA_TEST_MODELS: "true",
     TEMPERA_WORKER_MODELS: "tempera/stub",
     TEMPERA_REDIS_PREFIX: `test-${randomUUID()}:`,
     TEMPORAL_NAMESPACE: `tls-${randomUUID()}`,

@@ -133,7 +133,7 @@ export async function runBench(
       const quiet = { log: () => {} };
       const [temporal, postgres, redis] = await Promise.all([
         startTemporal({ folder: join(folder, "temporal"), inMemory: true, ...quiet }),
-        startPostgres({ folder: join(folder, "postgres"), ...quiet }),
+        startPostgres({ folder: join(folder, "postgres"), attribute: "SUPERUSER", ...quiet }),
         startRedis({ folder: join(folder, "redis"), ...quiet }),
       ]);
       for (const service of [temporal, postgres, redis]) closing.defer(() => service.stop());
@@ -148,6 +148,7 @@ export async function runBench(
         TEMPERA_ADMIN_PORT: String(adminPort),
         TEMPERA_ADMIN_KEY: key,
         TEMPERA_DATA: join(folder, "data"),
+        TEMPERA_TEST_MODELS: "true",
         TEMPERA_WORKER_MODELS: STUB,
         TEMPERA_LOG_LEVEL: "info",
         TEMPERA_LOG_FORMAT: "json",
@@ -178,6 +179,7 @@ export async function runBench(
         TEMPERA_POSTGRES_PORT: String(await freePort()),
         TEMPERA_ADMIN_KEY: key,
         TEMPERA_DATA: join(folder, "embedded"),
+        TEMPERA_TEST_MODELS: "true",
         TEMPERA_WORKER_MODELS: STUB,
         ...env,
       };

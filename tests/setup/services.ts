@@ -42,9 +42,12 @@ export default async function startServices(): Promise<() => Promise<void>> {
         })),
     env.DATABASE_URL
       ? Object.assign(env, { TEST_DATABASE_URL: env.DATABASE_URL })
-      : start(startPostgres({ folder: join(folder, "postgres"), fast: true, log }), ({ url }) => ({
-          TEST_DATABASE_URL: url,
-        })),
+      : start(
+          startPostgres({ folder: join(folder, "postgres"), fast: true, attribute: "CREATEDB", log }),
+          ({ url }) => ({
+            TEST_DATABASE_URL: url,
+          }),
+        ),
     env.REDIS_URL
       ? Object.assign(env, { TEST_REDIS_URL: env.REDIS_URL })
       : start(startRedis({ folder: join(folder, "redis"), log }), ({ url }) => ({ TEST_REDIS_URL: url })),

@@ -1,5 +1,6 @@
-import { mkdir } from "node:fs/promises";
+import { chmod, mkdir } from "node:fs/promises";
 import { join } from "node:path";
+import { servicePassword } from "./password.ts";
 import { findProgram, type Program } from "./program.ts";
 import { download, goInstall, goPlatform } from "./program-sources.ts";
 import { choosePort, type Service, type ServiceOptions, startProcess } from "./service.ts";
@@ -24,6 +25,11 @@ export interface MinioService extends Service {
   secretKey: string;
 }
 
+/** Resolves with the keys of the server in a folder, which need not run. */
+export async function minioKeys(folder: string): Promise<{ accessKey: string; secretKey: string }> {
+  return { accessKey: "tempera", secretKey: await servicePassword(folder) };
+}
+
 /**
  * Starts MinIO without its console, with its objects in `folder/objects` and no bucket. Its `url` is the S3
  * endpoint.
@@ -34,9 +40,10 @@ export async function startMinio(options: ServiceOptions): Promise<MinioService>
   const command = await findProgram(MINIO_SERVER, options);
   const port = await choosePort(options.port);
   const url = `http://127.0.0.1:${port}`;
-  const credentials = { accessKey: "tempera", secretKey: "tempera-secret" };
   const objects = join(options.folder, "objects");
-  await mkdir(objects, { recursive: true });
+  await mkdir(objects, { recursive: true, mode: 0o700 });
+  await chmod(options.folder, 0o700);
+  const credentials = await minioKeys(options.folder);
   const service = await startProcess({
     name: "MinIO",
     command,

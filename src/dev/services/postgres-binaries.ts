@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { access, cp, mkdir, mkdtemp, readFile, rename, rm, stat } from "node:fs/promises";
+import { access, chmod, cp, mkdir, mkdtemp, readFile, rename, rm, stat } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { dirname, join, resolve } from "node:path";
 import { promisify } from "node:util";
@@ -57,7 +57,9 @@ async function restoreLinks(folder: string): Promise<void> {
 /** Copies a folder to a temporary name and renames it, so that nobody finds an incomplete copy. */
 async function copyFolder(from: string, to: string): Promise<void> {
   try {
-    await mkdir(SHARED_FOLDER, { recursive: true, mode: 0o755 });
+    await mkdir(SHARED_FOLDER, { recursive: true });
+    // Whatever the umask of this process is.
+    await chmod(SHARED_FOLDER, 0o755);
     const half = await mkdtemp(join(SHARED_FOLDER, ".copying-"));
     await cp(from, join(half, "native"), { recursive: true, verbatimSymlinks: true });
     // Another process may have made the same copy first.

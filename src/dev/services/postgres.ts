@@ -1,49 +1,64 @@
 import { execFile } from "node:child_process";
-import { access, chown, mkdir, readdir, readFile, readlink, realpath, rename, rm } from "node:fs/promises";
+import { chmod, mkdir, readdir, readFile, readlink, realpath, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import postgres from "postgres";
 import { sleep } from "../../core/concurrency/sleep.ts";
 import { SetupError } from "../setup-error.ts";
 import { isAlive } from "./install-lock.ts";
+import { servicePassword } from "./password.ts";
 import { isOpenToAll, postgresBinaries } from "./postgres-binaries.ts";
+import {
+  type Cluster,
+  closeCluster,
+  DATABASE,
+  dataFolderOf,
+  ensureCluster,
+  PLATFORM,
+} from "./postgres-cluster.ts";
 import { choosePort, type Service, type ServiceOptions, startProcess } from "./service.ts";
+import { asNobody } from "./user-rights.ts";
 
 const run = promisify(execFile);
 
-/** The user `nobody`, as which PostgreSQL runs when this process is root: it refuses to run as root. */
-const NOBODY = { uid: 65534, gid: 65534 };
 /** Longest wait until the database of a killed platform has ended, in milliseconds. */
 const PREDECESSOR_WITHIN_MS = 15_000;
-
-const ROLE = "tempera";
-const DATABASE = "tempera";
 
 export interface PostgresOptions extends ServiceOptions {
   /** Turns off the durability that only a crash of the whole machine needs; for tests. */
   fast?: boolean;
+  /** An attribute of the platform's role, which has none; for tests. */
+  attribute?: "CREATEDB" | "SUPERUSER";
 }
+
+/** Resolves with the address of the server in a folder, which need not run. */
+export async function postgresUrl({ folder, port }: { folder: string; port: number }): Promise<string> {
+  return urlOf(port, await servicePassword(folder));
+}
+
+const urlOf = (port: number, password: string): string =>
+  `postgres://${PLATFORM}:${password}@127.0.0.1:${port}/${DATABASE}`;
 
 /**
  * Starts PostgreSQL 18 with a database `tempera`. Its cluster is in `folder/data`, created at the first
- * start. It listens on 127.0.0.1 only, without passwords. Its `url` is a connection string.
+ * start. It listens on 127.0.0.1 only, and wants a password of everybody. Its `url` is a connection string
+ * with the role of the platform, which is no superuser.
  *
  * A cluster whose server was killed can be started again. Rejects with `setup_failed`, also for a cluster
  * that another process uses.
  */
 export async function startPostgres(options: PostgresOptions): Promise<Service> {
-  await mkdir(options.folder, { recursive: true });
+  await mkdir(options.folder, { recursive: true, mode: 0o700 });
   const folder = await realpath(options.folder);
+  await chmod(folder, 0o700);
   const port = await choosePort(options.port);
-  const isRoot = process.getuid?.() === 0;
-  const bin = await postgresBinaries(isRoot);
-  const data = join(folder, "data");
-  const asUser = isRoot ? await asNobody(data) : asSelf;
-  if (!(await isCluster(data)))
-    await createCluster({ bin, folder, data, isRoot, asUser, sync: !options.fast });
+  const cluster = await describeCluster(folder, options);
+  const { data } = cluster;
+  await ensureCluster(cluster);
   await awaitPredecessor(data);
+  await closeCluster(cluster);
 
-  const url = `postgres://${ROLE}@127.0.0.1:${port}/${DATABASE}`;
+  const url = urlOf(port, cluster.password);
   const settings = {
     listen_addresses: "127.0.0.1",
     unix_socket_directories: "",
@@ -52,10 +67,11 @@ export async function startPostgres(options: PostgresOptions): Promise<Service> 
   };
   return startProcess({
     name: "PostgreSQL",
-    ...asUser(join(bin, "postgres"), [
-      ...["-D", data, "-p", String(port)],
+    ...cluster.asUser(join(cluster.bin, "postgres"), [
+      ...["-D", dataFolderOf(cluster), "-p", String(port)],
       ...Object.entries(settings).flatMap(([name, value]) => ["-c", `${name}=${value}`]),
     ]),
+    cwd: data,
     url,
     port,
     portVariable: "TEMPERA_POSTGRES_PORT",
@@ -64,76 +80,29 @@ export async function startPostgres(options: PostgresOptions): Promise<Service> 
     stopSignal: "SIGINT",
     readyWithinMs: 60_000,
     signal: options.signal,
-    isReady: () => hasDatabase(port),
+    isReady: () => acceptsLogins(url),
   });
 }
 
-interface Command {
-  command: string;
-  args: string[];
-  user?: { uid: number; gid: number };
-}
-type AsUser = (command: string, args: string[]) => Command;
-
-const asSelf: AsUser = (command, args) => ({ command, args });
-
-/**
- * Makes commands run as `nobody`. Where only root may enter the data's folder, they keep one capability of
- * root's to enter it (CAP_DAC_OVERRIDE, by `setpriv` of util-linux).
- */
-async function asNobody(data: string): Promise<AsUser> {
-  if (await isOpenToAll(data)) return (command, args) => ({ command, args, user: NOBODY });
-  await run("setpriv", ["--version"]).catch(() => {
+async function describeCluster(folder: string, { fast, attribute }: PostgresOptions): Promise<Cluster> {
+  const isRoot = process.getuid?.() === 0;
+  const data = join(folder, "data");
+  if (isRoot && process.platform !== "linux" && !(await isOpenToAll(data))) {
     throw new SetupError(
-      `PostgreSQL does not run as root, and no other user may enter ${data}. Install \`setpriv\` ` +
-        "(util-linux), choose a data folder that every user may enter, or set DATABASE_URL.",
-    );
-  });
-  const rights = ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"];
-  const who = [`--reuid=${NOBODY.uid}`, `--regid=${NOBODY.gid}`, "--clear-groups"];
-  return (command, args) => ({ command: "setpriv", args: [...who, ...rights, command, ...args] });
-}
-
-const isCluster = (data: string): Promise<boolean> =>
-  access(join(data, "PG_VERSION")).then(
-    () => true,
-    () => false,
-  );
-
-/**
- * Creates the cluster under a temporary name and renames it, so that an interrupted `initdb` leaves nothing
- * that looks complete.
- */
-async function createCluster(cluster: {
-  bin: string;
-  folder: string;
-  data: string;
-  isRoot: boolean;
-  asUser: AsUser;
-  sync: boolean;
-}): Promise<void> {
-  const { bin, folder, data, isRoot, asUser, sync } = cluster;
-  const unfinished = join(folder, "data.unfinished");
-  await rm(unfinished, { recursive: true, force: true });
-  await mkdir(unfinished, { mode: 0o700 });
-  if (isRoot) await chown(unfinished, NOBODY.uid, NOBODY.gid);
-  const options = [
-    ...["--username", ROLE, "--auth", "trust", "--encoding", "UTF8", "--locale", "C", "--no-instructions"],
-    sync ? "--sync-method=fsync" : "--no-sync",
-  ];
-  const { command, args, user } = asUser(join(bin, "initdb"), ["-D", unfinished, ...options]);
-  await run(command, args, { ...user }).catch((error: Error & { stderr?: string }) => {
-    throw new SetupError(
-      `PostgreSQL cannot create its cluster in ${folder}: ${lastLine(error.stderr) || error.message}`,
-    );
-  });
-  if ((await readdir(data).catch(() => [])).length > 0) {
-    throw new SetupError(
-      `PostgreSQL: ${data} holds files but no cluster; move them away or choose another data folder`,
+      `PostgreSQL does not run as root, and no other user may enter ${data}. ` +
+        "Run as an ordinary user, or set DATABASE_URL.",
     );
   }
-  await rm(data, { recursive: true, force: true });
-  await rename(unfinished, data);
+  return {
+    bin: await postgresBinaries(isRoot),
+    folder,
+    data,
+    asUser: isRoot ? await asNobody() : (command, args) => ({ command, args }),
+    isNobodys: isRoot,
+    password: await servicePassword(folder),
+    sync: !fast,
+    attributes: attribute ?? "NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS",
+  };
 }
 
 /**
@@ -177,24 +146,13 @@ async function usersOf(data: string, lock: string): Promise<number[]> {
   return stdout.includes(data) ? [pid] : [];
 }
 
-/** Returns whether the server replies. Creates the database when it is missing. */
-async function hasDatabase(port: number): Promise<boolean> {
-  const sql = postgres({
-    host: "127.0.0.1",
-    port,
-    user: ROLE,
-    database: "postgres",
-    max: 1,
-    connect_timeout: 2,
-    onnotice: () => {},
-  });
+/** Returns whether the platform can log in. */
+async function acceptsLogins(url: string): Promise<boolean> {
+  const sql = postgres(url, { max: 1, connect_timeout: 2, onnotice: () => {} });
   try {
-    const rows = await sql`select 1 from pg_database where datname = ${DATABASE}`;
-    if (rows.length === 0) await sql`create database ${sql(DATABASE)}`;
+    await sql`select 1`;
     return true;
   } finally {
     await sql.end({ timeout: 1 });
   }
 }
-
-const lastLine = (text = ""): string => text.trim().split("\n").at(-1) ?? "";

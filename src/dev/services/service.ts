@@ -10,6 +10,7 @@ import { sleep } from "../../core/concurrency/sleep.ts";
 import { SetupError } from "../setup-error.ts";
 import { endWithParent } from "./parent-watch.ts";
 import { claimPort, freePort, portInUse } from "./port.ts";
+import { type Command, withOwnRights } from "./user-rights.ts";
 
 /** Receives what the services report, one line at a time. */
 export type Log = (line: string) => void;
@@ -41,13 +42,12 @@ export interface ServiceOptions {
   signal?: AbortSignal | undefined;
 }
 
-export interface ProcessSpec {
+export interface ProcessSpec extends Command {
   /** Its name in messages: `Temporal`. */
   name: string;
-  command: string;
-  args: string[];
   env?: NodeJS.ProcessEnv;
-  user?: { uid: number; gid: number };
+  /** Its working directory, else that of this process. */
+  cwd?: string;
   url: string;
   port: number;
   portVariable: string;
@@ -65,14 +65,14 @@ const PROBE_EVERY_MS = 50;
 const STOP_WITHIN_MS = 10_000;
 
 /**
- * Starts a process in a group of its own and resolves when it is ready.
+ * Starts a process in a group of its own and resolves when it is ready. Only its user can open its files.
  *
  * Rejects with `setup_failed` when its port is in use, when it ends first, or when it is not ready in time;
  * the message ends with its last lines of output and names its log.
  */
 export async function startProcess(spec: ProcessSpec): Promise<Service> {
   await claimPort({ port: spec.port, owner: spec.name, variable: spec.portVariable });
-  mkdirSync(dirname(spec.logFile), { recursive: true });
+  mkdirSync(dirname(spec.logFile), { recursive: true, mode: 0o700 });
   spec.signal?.throwIfAborted();
   const running = await launch(spec);
   await awaitReady(spec, running);
@@ -97,13 +97,15 @@ interface RunningProcess extends Pick<Service, "pid" | "ended" | "stop"> {
 }
 
 async function launch(spec: ProcessSpec): Promise<RunningProcess> {
-  const output = openSync(spec.logFile, "a");
+  const { command, args, user } = await withOwnRights(spec);
+  const output = openSync(spec.logFile, "a", 0o600);
   const logBytesBefore = fstatSync(output).size;
-  const child = spawn(spec.command, spec.args, {
+  const child = spawn(command, args, {
     detached: true,
     stdio: ["ignore", output, output],
     env: spec.env ?? process.env,
-    ...spec.user,
+    ...(spec.cwd && { cwd: spec.cwd }),
+    ...user,
   });
   closeSync(output);
 

@@ -69,7 +69,7 @@ describe("a service", () => {
       startRedis({ folder: join(folder, "redis"), log }),
       startMinio({ folder: join(folder, "minio"), log }),
     ]);
-    expect(redis.url).toBe(`redis://127.0.0.1:${redis.port}`);
+    expect(new URL(redis.url).host).toBe(`127.0.0.1:${redis.port}`);
     expect((await fetch(`${minio.url}/minio/health/live`)).status).toBe(200);
     await Promise.all([redis.stop(), minio.stop()]);
     expect([isAlive(redis.pid), isAlive(minio.pid)]).toEqual([false, false]);

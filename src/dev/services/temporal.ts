@@ -1,4 +1,4 @@
-import { mkdir } from "node:fs/promises";
+import { chmod, mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { Connection } from "@temporalio/client";
 import { SEARCH_ATTRIBUTES } from "../../adapters/temporal/search-attributes.ts";
@@ -66,7 +66,8 @@ export async function startTemporal(options: TemporalOptions): Promise<TemporalS
   if (uiPort !== undefined)
     await claimPort({ port: uiPort, owner: "Temporal UI", variable: "TEMPERA_TEMPORAL_UI_PORT" });
   const address = `127.0.0.1:${port}`;
-  await mkdir(options.folder, { recursive: true });
+  await mkdir(options.folder, { recursive: true, mode: 0o700 });
+  await chmod(options.folder, 0o700);
   const service = await startProcess({
     name: "Temporal",
     command,

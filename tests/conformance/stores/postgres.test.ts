@@ -304,7 +304,8 @@ describe("key store", () => {
 describe("when PostgreSQL is away", () => {
   it("fails calls, killed or frozen, and later works with its listeners", async () => {
     const folder = await mkdtemp(join(tmpdir(), "tempera-postgres-"));
-    const server = await startPostgres({ folder, fast: true, log: () => {} });
+    // A superuser, for the checkpoint.
+    const server = await startPostgres({ folder, fast: true, attribute: "SUPERUSER", log: () => {} });
     await migrate(server.url);
     const pool = connectPostgres(server.url, { maxConnections: 3 });
     const outage = createKeyStore(pool);

@@ -8,10 +8,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { createCloseStack } from "../../../src/core/operations/close-stack.ts";
-import { startMinio } from "../../../src/dev/services/minio.ts";
+import { minioKeys, startMinio } from "../../../src/dev/services/minio.ts";
 import { freePort } from "../../../src/dev/services/port.ts";
-import { startPostgres } from "../../../src/dev/services/postgres.ts";
-import { startRedis } from "../../../src/dev/services/redis.ts";
+import { postgresUrl, startPostgres } from "../../../src/dev/services/postgres.ts";
+import { redisUrl, startRedis } from "../../../src/dev/services/redis.ts";
 import type { Log } from "../../../src/dev/services/service.ts";
 import { listProcesses, type Part, servicePart } from "./part.ts";
 import { type RoleExit, type RolePart, rolePart } from "./role-process.ts";
@@ -28,7 +28,6 @@ const MODELS = "tempera/stub,fal-ai/qwen-image";
 /** The role whose clock can be moved. */
 export const CLOCK_SHIFTED = "gateway-2";
 const CLOCK_SHIFT = pathToFileURL(join(import.meta.dirname, "clock-shift.mjs")).href;
-const S3 = { access: "tempera", secret: "tempera-secret" };
 
 export interface Stack extends AsyncDisposable {
   /** Holds logs and state; removed at the end unless it is kept. */
@@ -91,24 +90,29 @@ async function openStack({ build, log, folder, closing }: Opening): Promise<Stac
   const stopSignal = (part: Part) => (part === services.temporal ? "SIGKILL" : "SIGTERM");
   closing.defer(() => Promise.all(services.all.map((part) => part.end(stopSignal(part)))));
   await Promise.all(services.stores.map((part) => part.start()));
-  await prepareTemporalDatabases(build, ports.temporalDatabase);
+  await prepareTemporalDatabases(
+    build,
+    await postgresUrl(services.at("temporal-database", ports.temporalDatabase)),
+  );
   await services.temporal.start();
 
   const key = `${randomUUID()}:${randomBytes(32).toString("hex")}`;
-  const databaseUrl = `postgres://tempera@127.0.0.1:${ports.postgres}/tempera`;
+  const databaseUrl = await postgresUrl(services.at("postgres", ports.postgres));
+  const s3 = await minioKeys(services.at("object-store", ports.objectStore).folder);
   const env = {
     ...process.env,
     TMPDIR: temporary,
     DATABASE_URL: databaseUrl,
-    REDIS_URL: `redis://127.0.0.1:${ports.redis}`,
+    REDIS_URL: await redisUrl(services.at("redis", ports.redis)),
     TEMPORAL_ADDRESS: `127.0.0.1:${ports.temporal.frontend}`,
     S3_ENDPOINT: `http://127.0.0.1:${ports.objectStore}`,
-    S3_ACCESS_KEY: S3.access,
-    S3_SECRET_KEY: S3.secret,
+    S3_ACCESS_KEY: s3.accessKey,
+    S3_SECRET_KEY: s3.secretKey,
     TEMPERA_ADMIN_PORT: String(ports.admin),
     TEMPERA_ADMIN_KEY: key,
     TEMPERA_PUBLIC_URL: `http://127.0.0.1:${ports.gateways[0]}`,
     TEMPERA_DATA: join(folder, "data"),
+    TEMPERA_TEST_MODELS: "true",
     TEMPERA_WORKER_MODELS: MODELS,
     TEMPERA_LOG_FORMAT: "json",
     TEMPERA_ALLOW_PRIVATE_ADDRESSES: "127.0.0.0/8",
@@ -171,19 +175,21 @@ function createServices(
   const at = (name: string, port: number) => ({ folder: join(folder, name), port, log });
   const stores = [
     servicePart("postgres", () => startPostgres(at("postgres", ports.postgres))),
-    servicePart("temporal-database", () => startPostgres(at("temporal-database", ports.temporalDatabase))),
+    servicePart("temporal-database", () =>
+      startPostgres({ ...at("temporal-database", ports.temporalDatabase), attribute: "CREATEDB" }),
+    ),
     servicePart("redis", () => startRedis(at("redis", ports.redis))),
     servicePart("object-store", () => startMinio(at("object-store", ports.objectStore))),
   ];
-  const temporal = servicePart("temporal", () =>
+  const temporal = servicePart("temporal", async () =>
     startTemporalServer({
       build,
       ports: ports.temporal,
-      databasePort: ports.temporalDatabase,
+      databaseUrl: await postgresUrl(at("temporal-database", ports.temporalDatabase)),
       folder: join(folder, "logs"),
     }),
   );
-  return { stores, temporal, all: [...stores, temporal] };
+  return { at, stores, temporal, all: [...stores, temporal] };
 }
 
 /** Finds engines by their socket, whose file name begins with the process id of its GPU worker. */

@@ -37,15 +37,9 @@ export async function chooseTemporalPorts(): Promise<TemporalPorts> {
 }
 
 /** Creates both databases and brings them to the schema of the build. */
-export async function prepareTemporalDatabases(build: TemporalBuild, databasePort: number): Promise<void> {
-  const sql = postgres({
-    host: "127.0.0.1",
-    port: databasePort,
-    user: "tempera",
-    database: "postgres",
-    max: 1,
-    onnotice: () => {},
-  });
+export async function prepareTemporalDatabases(build: TemporalBuild, databaseUrl: string): Promise<void> {
+  const { port, username, password } = new URL(databaseUrl);
+  const sql = postgres(databaseUrl, { max: 1, onnotice: () => {} });
   try {
     for (const name of Object.keys(DATABASES)) await sql`create database ${sql(name)}`;
   } finally {
@@ -55,8 +49,8 @@ export async function prepareTemporalDatabases(build: TemporalBuild, databasePor
     Object.entries(DATABASES).map(async ([database, schema]) => {
       const tool = (...args: string[]) =>
         run(build.schemaTool, [
-          ...["--plugin", "postgres12_pgx", "--endpoint", "127.0.0.1", "--port", String(databasePort)],
-          ...["--user", "tempera", "--password", "unused", "--database", database, ...args],
+          ...["--plugin", "postgres12_pgx", "--endpoint", "127.0.0.1", "--port", port],
+          ...["--user", username, "--password", password, "--database", database, ...args],
         ]);
       await tool("setup-schema", "--version", "0.0");
       await tool("update-schema", "--schema-name", `postgresql/v12/${schema}`);
@@ -68,10 +62,11 @@ export async function prepareTemporalDatabases(build: TemporalBuild, databasePor
 export function startTemporalServer(options: {
   build: TemporalBuild;
   ports: TemporalPorts;
-  databasePort: number;
+  databaseUrl: string;
   folder: string;
 }): Promise<Service> {
-  const { build, ports, databasePort, folder } = options;
+  const { build, ports, databaseUrl, folder } = options;
+  const database = new URL(databaseUrl);
   const address = `127.0.0.1:${ports.frontend}`;
   return startProcess({
     name: "Temporal",
@@ -83,9 +78,9 @@ export function startTemporalServer(options: {
       FRONTEND_GRPC_PORT: String(ports.frontend),
       DB: "postgres12_pgx",
       POSTGRES_SEEDS: "127.0.0.1",
-      DB_PORT: String(databasePort),
-      POSTGRES_USER: "tempera",
-      POSTGRES_PWD: "unused",
+      DB_PORT: database.port,
+      POSTGRES_USER: database.username,
+      POSTGRES_PWD: database.password,
       NUM_HISTORY_SHARDS: String(SHARDS),
       BIND_ON_IP: "127.0.0.1",
       DYNAMIC_CONFIG_FILE_PATH: DYNAMIC_CONFIG,
