@@ -1,19 +1,20 @@
-import { keyFile } from "../config/key-file.ts";
 import { loadConfig } from "../config/load-config.ts";
 import { createLogger, logFormat } from "../config/logger.ts";
 import { createMask } from "../config/masked.ts";
-import type { Config } from "../config/settings.ts";
 import { escapeControl } from "../core/json/escape-control.ts";
 import { TREES } from "../fal/index.ts";
 import { type Platform, startPlatform } from "./platform.ts";
 import { captureOutput, type FailedStart } from "./process-output.ts";
-import { followConfig, isMain, onSignal, readFlags, refuseStart } from "./role.ts";
+import { followConfig, isMain, onSignal, PRIVATE_FILES, readFlags, refuseStart } from "./role.ts";
 
-/** Words what `npm start` prints when everything is ready. The curl line works as it is. */
-export function readyText(
-  { url, adminUrl, temporalUi, key, endpoints, pipelines, tls }: Platform,
-  config: Config,
-): string {
+/**
+ * Words what `npm start` prints when everything is ready. Its command lines work as they are: they read the
+ * key from where it is kept. The key itself is printed once, by the start that made it, and only to a
+ * terminal: what is written to a pipe ends in files that others read.
+ */
+export function readyText(platform: Platform, { isTerminal }: { isTerminal: boolean }): string {
+  const { url, adminUrl, temporalUi, keptKey, endpoints, pipelines, tls } = platform;
+  const isShown = isTerminal && keptKey?.isNew;
   return [
     "",
     `  Tempera is ready.`,
@@ -22,20 +23,24 @@ export function readyText(
     ...(tls ? [`  API, TLS     ${tls.url}`] : []),
     `  Admin API    ${adminUrl}`,
     ...(temporalUi ? [`  Temporal UI  ${temporalUi}`] : []),
-    `  Key          ${key}`,
-    ...(config.keys.admin ? [] : [`               (kept in ${keyFile(config.folders.data)})`]),
+    ...(isShown ? [`  Key          ${keptKey.key}`, "               (shown only this once)"] : []),
+    `  ${isShown ? "           " : "Key        "}  ${keptKey ? `kept in ${keptKey.file}` : "that of TEMPERA_ADMIN_KEY"}`,
     `  Models       ${endpoints.join(", ")}`,
     ...(pipelines.length > 0 ? [`  Pipelines    ${pipelines.join(", ")}`] : []),
     "",
     "  Try it:",
     "",
-    `  ${curlLine(url, key)}`,
+    `  ${curlLine(url, keyWords(platform))}`,
     "",
-    ...(tls ? recipes(tls, url, key) : []),
+    ...(tls ? recipes(tls, url, keyWords(platform)) : []),
     "  Ctrl-C stops it; running work is finished, or continued at the next start.",
     "",
   ].join("\n");
 }
+
+/** Words the key for a shell, within double quotes, without its value. */
+const keyWords = ({ keptKey }: Platform): string =>
+  keptKey ? `$(cat '${keptKey.file.replaceAll("'", "'\\''")}')` : "$TEMPERA_ADMIN_KEY";
 
 function curlLine(url: string, key: string, caFile?: string): string {
   const authority = caFile ? `--cacert "${caFile}" ` : "";
@@ -58,7 +63,7 @@ function recipes({ url, caFile }: { url: string; caFile?: string }, plainUrl: st
     `  export FAL_RUN_HOST=${host}`,
     `  export FAL_QUEUE_RUN_HOST=${host}/queue`,
     ...trust("SSL_CERT_FILE"),
-    `  export FAL_KEY=${key}`,
+    `  export FAL_KEY="${key}"`,
     "",
     "  JavaScript, @fal-ai/client:",
     "",
@@ -81,6 +86,7 @@ function recipes({ url, caFile }: { url: string; caFile?: string }, plainUrl: st
  * output, unless the log is set to JSON: then every line of the process is JSON.
  */
 export async function runAllInOne({ flags = [] }: { flags?: string[] } = {}): Promise<void> {
+  process.umask(PRIVATE_FILES);
   let begun: FailedStart = {};
   const interrupted = new AbortController();
   try {
@@ -106,7 +112,8 @@ export async function runAllInOne({ flags = [] }: { flags?: string[] } = {}): Pr
     platform = await startPlatform(config, log, say, interrupted.signal);
     const { url, adminUrl, temporalUi } = platform;
     if (isJson) log.info({ url, adminUrl, temporalUi }, "all-in-one is ready");
-    if (format !== "json") process.stdout.write(`${readyText(platform, config)}\n`);
+    if (format !== "json")
+      process.stdout.write(`${readyText(platform, { isTerminal: process.stdout.isTTY === true })}\n`);
     await platform.ended;
   } catch (error) {
     if (error === interrupted.signal.reason) process.exit(0);

@@ -1,10 +1,11 @@
 import { randomBytes, randomUUID } from "node:crypto";
-import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { resolve } from "node:path";
 import { keyFile } from "../config/key-file.ts";
 import type { Config } from "../config/settings.ts";
 import { createCloseStack } from "../core/operations/close-stack.ts";
 import type { Log } from "../core/operations/log.ts";
+import { closeDataFolder } from "../dev/data-folder.ts";
 import { type EmbeddedStack, startEmbeddedStack } from "../dev/embedded-stack.ts";
 import { type StackPorts, USUAL_PORTS } from "../dev/kept-ports.ts";
 import { type Addresses, configuredS3 } from "./addresses.ts";
@@ -32,6 +33,8 @@ export interface Platform {
   temporalUi: string | undefined;
   /** A key of scope ADMIN: the configured one, or the one kept in the data folder. */
   key: string;
+  /** The kept key: its file (mode 0600), and whether it was made by this start. */
+  keptKey: KeptKey | undefined;
   endpoints: string[];
   /** The endpoints of the pipelines that come with the program. */
   pipelines: string[];
@@ -82,7 +85,8 @@ export async function startPlatform(
       signal,
       Promise.all([started(startOrchestrator(parts, bundling)), started(startGpuWorkerRole(parts))]),
     );
-    const key = config.keys.admin ?? (await firstKey(parts, keyFile(data)));
+    const keptKey = config.keys.admin ? undefined : await firstKey(parts, keyFile(data));
+    const key = config.keys.admin ?? keptKey?.key ?? "";
     const keyed = { ...placed, keys: { ...config.keys, admin: key } };
     const admin = await started(startAdmin({ ...parts, config: keyed }));
     const gateway = await started(startGateway(parts));
@@ -99,6 +103,7 @@ export async function startPlatform(
       },
       temporalUi: stack.temporal?.uiUrl,
       key,
+      keptKey,
       endpoints: [...new Set(registry.list().map(({ endpoint }) => endpoint))],
       pipelines: [...new Set(registry.pipelines().map(({ endpoint }) => endpoint))],
       stop: () => {
@@ -123,10 +128,10 @@ function unlessAborted<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
 
 async function makeDataFolder({ folders }: Config): Promise<string> {
   const data = resolve(folders.data);
-  await mkdir(data, { recursive: true }).catch((error) => {
+  await closeDataFolder(data).catch((error) => {
     throw new Error(
-      `The data folder ${data} cannot be created (${(error as Error).message}); ` +
-        "set TEMPERA_DATA to a folder that this user can write to.",
+      `The data folder ${data} cannot be made this user's own (${(error as Error).message}); ` +
+        "set TEMPERA_DATA to a folder that is, or to one that this user can create.",
       { cause: error },
     );
   });
@@ -166,11 +171,18 @@ function addressesOf(config: Config, stack: EmbeddedStack): Addresses {
   };
 }
 
+/** A key that the embedded default made for itself. */
+interface KeptKey {
+  key: string;
+  file: string;
+  isNew: boolean;
+}
+
 /** Reads the key in the data folder. Creates one at the first start, and after the last one was revoked. */
-async function firstKey(parts: Parts, path: string): Promise<string> {
-  const stored = (await readFile(path, "utf8").catch(() => "")).trim();
-  if (stored && (await ensureAdminKey(parts, stored))) return stored;
+async function firstKey(parts: Parts, file: string): Promise<KeptKey> {
+  const stored = (await readFile(file, "utf8").catch(() => "")).trim();
+  if (stored && (await ensureAdminKey(parts, stored))) return { key: stored, file, isNew: false };
   const key = `${randomUUID()}:${randomBytes(32).toString("hex")}`;
-  await writeFile(path, `${key}\n`, { mode: 0o600 });
-  return key;
+  await writeFile(file, `${key}\n`, { mode: 0o600 });
+  return { key, file, isNew: true };
 }

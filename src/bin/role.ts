@@ -58,35 +58,47 @@ export function onSignal(stop: (signal: string) => void): void {
 const HELP = `
   --set <group>.<name>=<value>  overrides a setting, such as server.port=9000; may be repeated
   --tls                         serves HTTPS too, as --set tls.enabled=true
+  --with-test-models            serves the test models too, as --set registry.testModels=true
   -h, --help                    prints this help
 
 Settings are described in docs/configuration.md; \`npx tempera config show\` prints those in effect.
 `;
 
+/** Returns the settings of the flags of a start, in the form of `--set`. */
+export const settingsOf = (flags: { tls?: boolean; withTestModels?: boolean; set: string[] }): string[] => [
+  ...(flags.tls ? ["tls.enabled=true"] : []),
+  ...(flags.withTestModels ? ["registry.testModels=true"] : []),
+  ...flags.set,
+];
+
 /**
- * Reads the settings on the command line: `--set <group>.<name>=<value>`, and `--tls` for
- * `--set tls.enabled=true`. `--help` prints the flags and ends the process.
+ * Reads the settings on the command line: `--set <group>.<name>=<value>`, and the flags that stand for one.
+ * `--help` prints the flags and ends the process.
  *
  * @param command what a person types before the flags
  */
 export function readFlags({ command }: { command: string }): string[] {
   try {
-    const { help, set, tls } = parseArgs({
+    const { help, ...flags } = parseArgs({
       options: {
         help: { type: "boolean", short: "h" },
         set: { type: "string", multiple: true, default: [] },
         tls: { type: "boolean" },
+        "with-test-models": { type: "boolean" },
       },
     }).values;
     if (help) {
       process.stdout.write(`usage: ${command} [flags]\n${HELP}`);
       process.exit(0);
     }
-    return [...(tls ? ["tls.enabled=true"] : []), ...set];
+    return settingsOf({ ...flags, withTestModels: flags["with-test-models"] === true });
   } catch (error) {
     return refuseStart(error);
   }
 }
+
+/** The umask of every role: what it writes is read by its user only. */
+export const PRIVATE_FILES = 0o077;
 
 /** Applies changes of configuration files to live settings, for the life of the process. */
 export function followConfig(config: Config, log: Logger, flags: readonly string[]): void {
@@ -127,6 +139,7 @@ export interface RoleProgram<L extends Listeners> {
  * without those that cannot be used, and joins them when they can (docs/decisions/0030).
  */
 export async function runRole<L extends Listeners>(program: RoleProgram<L>): Promise<void> {
+  process.umask(PRIVATE_FILES);
   let begun: FailedStart = { role: program.name };
   const stopping = new AbortController();
   try {

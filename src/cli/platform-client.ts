@@ -61,7 +61,7 @@ export function findKey(option: string | undefined, env: NodeJS.ProcessEnv = pro
   try {
     return readFileSync(keyFile(env.TEMPERA_DATA ?? ".tempera"), "utf8").trim();
   } catch {
-    throw new PlatformError("There is no key; set TEMPERA_KEY, or pass --key (`npm start` prints one).");
+    throw new PlatformError("There is no key; set TEMPERA_KEY, or pass --key (`npm start` makes one).");
   }
 }
 

@@ -25,6 +25,7 @@ beforeAll(async () => {
     TEMPERA_TEMPORAL_UI_PORT: String(await freePort()),
     TEMPERA_POSTGRES_PORT: String(await freePort()),
     TEMPERA_GRACE_SECONDS: "0",
+    TEMPERA_TEST_MODELS: "true",
     TEMPERA_LOG_FORMAT: "text", // as at a terminal, which the tests have not
   };
 });
@@ -105,6 +106,11 @@ describe("npm start", () => {
     });
     await new Promise((done) => shell.once("close", done));
     expect(JSON.parse(response)).toMatchObject({ status: "IN_QUEUE" });
+    const key = (await readFile(join(folder, "data", "key"), "utf8")).trim();
+    for (const { output } of [first, second]) {
+      expect(output()).not.toContain(key);
+      expect(output()).toContain(`kept in ${join(folder, "data", "key")}`);
+    }
     second.child.kill("SIGTERM");
     expect(await second.ended).toBe(0);
   });
