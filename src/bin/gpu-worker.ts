@@ -22,6 +22,7 @@ import type { EngineStatus } from "../core/engines/engine-status.ts";
 import { isTemperaError } from "../core/errors/tempera-error.ts";
 import { LIMITS } from "../core/limits.ts";
 import { type ModelVersion, taskQueueOf } from "../core/models/model.ts";
+import { TEST_MODELS_REMEDY } from "../core/models/test-models.ts";
 import { systemClock } from "../core/operations/clock.ts";
 import { type CloseStack, closeOnFailure } from "../core/operations/close-stack.ts";
 import type { Log } from "../core/operations/log.ts";
@@ -127,7 +128,15 @@ async function start(parts: Parts, closing: CloseStack): Promise<Role> {
  */
 function chosenModels({ config, registry }: Parts): (model: { endpoint: string }) => boolean {
   const wanted = config.worker.models?.split(",").map((endpoint) => endpoint.trim());
-  if (!wanted) return () => true;
+  const isWithheld = (endpoint: string): boolean => registry.isWithheld?.(endpoint) === true;
+  if (!wanted) return ({ endpoint }) => !isWithheld(endpoint);
+  const withheld = wanted.filter(isWithheld);
+  if (withheld.length > 0) {
+    throw new Error(
+      `TEMPERA_WORKER_MODELS names ${withheld.join(", ")}, a test model, and those are not served; ` +
+        `serve them (${TEST_MODELS_REMEDY}), or take it out.`,
+    );
+  }
   const known = new Set([...registry.inFolder(), ...registry.published()].map(({ endpoint }) => endpoint));
   const unknown = wanted.filter((endpoint) => !known.has(endpoint));
   if (unknown.length > 0) {

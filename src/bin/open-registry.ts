@@ -1,6 +1,7 @@
 import { resolve } from "node:path";
 import type { Config } from "../config/settings.ts";
 import { findNearestName } from "../core/errors/nearest-name.ts";
+import { isTestModel } from "../core/models/test-models.ts";
 import type { Log } from "../core/operations/log.ts";
 import { ENGINE_RUNNERS } from "../gpu-workers/worker/process/engine-programs.ts";
 import { codePipeline } from "../registry/code-pipeline.ts";
@@ -43,9 +44,16 @@ export function warnOfSlips(registry: Pick<Registry, "list">, log: Pick<Log, "wa
   }
 }
 
-/** Reads and checks the configured model packages; throws `RegistryFaults`. */
-export function openRegistry({ folders, inputs }: Config, log?: Pick<Log, "warn">): Promise<Registry> {
+/**
+ * Reads and checks the configured model packages; throws `RegistryFaults`. The test models are withheld
+ * unless the configuration asks for them.
+ */
+export function openRegistry(
+  { folders, inputs, registry }: Config,
+  log?: Pick<Log, "warn">,
+): Promise<Registry> {
   return loadRegistry({
+    isWithheld: (endpoint) => isTestModel(endpoint) && !registry.testModels,
     modelsFolder: resolve(PROJECT, folders.models),
     schemasFolder: resolve(PROJECT, folders.schemas),
     pipelines: PIPELINES.map(codePipeline),

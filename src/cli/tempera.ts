@@ -63,17 +63,17 @@ program
   .command("start")
   .description("run the whole platform; services that are not configured run embedded")
   .option("--tls", "serve HTTPS too, with a certificate of a local authority (TEMPERA_TLS)")
+  .option("--with-test-models", "serve the test models too (TEMPERA_TEST_MODELS)")
   .option(
     "--set <setting=value>",
     "override a setting, such as server.port=9000; may be repeated",
     collect,
     [],
   )
-  .action(async ({ tls, set }: { tls?: boolean; set: string[] }) =>
-    (await import("../bin/all-in-one.ts")).runAllInOne({
-      flags: [...(tls ? ["tls.enabled=true"] : []), ...set],
-    }),
-  );
+  .action(async (flags: { tls?: boolean; withTestModels?: boolean; set: string[] }) => {
+    const { settingsOf } = await import("../bin/role.ts");
+    return (await import("../bin/all-in-one.ts")).runAllInOne({ flags: settingsOf(flags) });
+  });
 addRequestCommands(program, connect);
 addEndedRequestCommands(program, connect);
 addKeyCommands(program, connect);

@@ -250,6 +250,16 @@ export const SETTINGS = {
       "Folder of the JSON Schemas of models and of the manifest.",
     ),
   },
+  registry: {
+    testModels: setting(
+      "TEMPERA_TEST_MODELS",
+      flag,
+      false,
+      "Serve the test models, `tempera/stub` and `tempera/stub-pipeline`, as " +
+        "`npm start -- --with-test-models` does. They do what their input asks for, " +
+        "also crash their engine and fill memory: not for callers whom you do not know.",
+    ),
+  },
   inputs: {
     coercion: setting(
       "TEMPERA_INPUT_COERCION",

@@ -30,7 +30,7 @@ const model = (endpoint: string, version: string): ModelVersion => ({
 /**
  * A store in memory that counts its reads, and a registry of the models folder with `acme/folder 1.0.0`.
  */
-function stage() {
+function stage({ isWithheld }: Pick<Registry, "isWithheld"> = {}) {
   const folder = model("acme/folder", "1.0.0");
   const route = { model: folder, checkInput: createInputCheck(folder) };
   const base: Registry = {
@@ -40,6 +40,7 @@ function stage() {
     hasApp: (app) => app === "acme/folder",
     list: () => [folder],
     pipelines: () => [],
+    ...(isWithheld && { isWithheld }),
   };
   const versions = new Map<string, PublishedVersion>();
   let rollouts: Rollout[] = [];
@@ -229,6 +230,17 @@ describe("the version that serves an endpoint", () => {
       "1.10.0 removed",
       "1.9.0 disabled",
     ]);
+  });
+
+  it("is none while the endpoint is withheld", async () => {
+    const store = stage({ isWithheld: (endpoint) => endpoint === "acme/pushed" });
+    store.publish("acme/pushed", "1.0.0");
+    await using registry = await store.open();
+    expect(registry.route("acme/pushed")).toBeUndefined();
+    expect(registry.find("acme/pushed", "1.0.0")).toBeUndefined();
+    expect(registry.list().map(({ endpoint }) => endpoint)).toEqual(["acme/folder"]);
+    expect(registry.hasApp("acme/pushed")).toBe(false);
+    expect(registry.isWithheld?.("acme/pushed")).toBe(true);
   });
 
   it("is a newer pushed one before that of the models folder, until it is disabled", async () => {

@@ -151,7 +151,10 @@ class RegistryState {
 
   #makeTables(): LookupTables {
     const versions = [...this.#versions.values()];
-    const enabled = versions.filter(({ state }) => state === "enabled").map(({ model }) => model);
+    const isWithheld = (endpoint: string) => this.#dependencies.base.isWithheld?.(endpoint) === true;
+    const enabled = versions
+      .filter(({ state, endpoint }) => state === "enabled" && !isWithheld(endpoint))
+      .map(({ model }) => model);
     const all = [...this.#folder, ...enabled].sort(byEndpoint);
     const served = new Map<string, ServedEndpoint>();
     for (const endpoint of new Set(enabled.map((model) => model.endpoint))) {
@@ -214,6 +217,7 @@ export async function createLiveRegistry(dependencies: LiveRegistryDependencies)
     hasApp: (app) => base.hasApp(app) || state.tables.apps.has(app),
     list: () => state.tables.enabled,
     pipelines: base.pipelines,
+    isWithheld: (endpoint) => base.isWithheld?.(endpoint) === true,
     coercion: base.coercion,
     isOn: (kind, name, ownerId) => state.flags.isOn(kind, name, ownerId),
     published: () => state.published,

@@ -9,10 +9,11 @@ import type { ModelVersion } from "../core/models/model.ts";
 import { newestFirst } from "../core/models/published-version.ts";
 import type { Log } from "../core/operations/log.ts";
 import type { PipelineVersion } from "../core/pipelines/pipeline.ts";
-import { createInputCheck, type InputCheck } from "./input-check.ts";
+import { createInputCheck, type InputCheck, type RouteCheck } from "./input-check.ts";
 import type { Coercion } from "./lax-values.ts";
 import { type PackageFaults, readModelPackage } from "./packages/model-package.ts";
 import { createManifestCheck } from "./packages/package-check.ts";
+import type { SchemaThread } from "./schema-thread/schema-thread.ts";
 
 /** A model version with its compiled input check. */
 export interface ModelRoute {
@@ -21,11 +22,13 @@ export interface ModelRoute {
   checkInput: InputCheck;
 }
 
-/** A pipeline with its compiled input check. */
+/** A pipeline with its input check. */
 export interface PipelineRoute {
   pipeline: PipelineVersion;
   model?: undefined;
-  checkInput: InputCheck;
+  checkInput: RouteCheck;
+  /** The owner who wrote the pipeline, and its schemas: they are compiled by the `SchemaThread` alone. */
+  writtenBy?: string;
 }
 
 /** The model or pipeline behind an endpoint. */
@@ -45,6 +48,8 @@ export interface Registry {
   list(): ModelVersion[];
   /** Lists every pipeline that comes with the program, by endpoint, newest first. */
   pipelines(): PipelineVersion[];
+  /** Tells whether an endpoint is not served although its package or pipeline exists: a test model. */
+  isWithheld?(endpoint: string): boolean;
   /** The treatment of scalars of another type by its input checks. @default "lax" */
   readonly coercion?: Coercion | undefined;
 }
@@ -89,11 +94,13 @@ export function byEndpoint<T extends { endpoint: string; version: string }>(a: T
 export async function loadRegistry(folders: {
   modelsFolder: string;
   schemasFolder: string;
+  /** Names endpoints that are not served; their packages are checked all the same. */
+  isWithheld?: (endpoint: string) => boolean;
   pipelines?: readonly PipelineVersion[];
   coercion?: Coercion;
   log?: Pick<Log, "warn">;
 }): Promise<Registry> {
-  const { coercion } = folders;
+  const { coercion, isWithheld = () => false } = folders;
   const modelsFolder = resolve(folders.modelsFolder);
   const schemasFolder = resolve(folders.schemasFolder);
   if (!existsSync(modelsFolder))
@@ -108,9 +115,9 @@ export async function loadRegistry(folders: {
   );
   const faulty = read.filter((item): item is PackageFaults => "faults" in item);
   if (faulty.length > 0) throw new RegistryFaults(faulty, modelsFolder);
-  const models = read as ModelVersion[];
-  models.sort(byEndpoint);
-  const pipelines = [...(folders.pipelines ?? [])].sort(byEndpoint);
+  const isServed = ({ endpoint }: { endpoint: string }): boolean => !isWithheld(endpoint);
+  const models = (read as ModelVersion[]).filter(isServed).sort(byEndpoint);
+  const pipelines = (folders.pipelines ?? []).filter(isServed).sort(byEndpoint);
 
   const byVersion = new Map(models.map((model) => [`${model.endpoint}@${model.version}`, model]));
   const routes = new Map<string, Route>();
@@ -130,12 +137,25 @@ export async function loadRegistry(folders: {
     hasApp: (app) => apps.has(app),
     list: () => models,
     pipelines: () => pipelines,
+    isWithheld,
     coercion,
   };
 }
 
-/** Compiles a pipeline's input check. Throws when its schema is not a JSON Schema. */
+/** Compiles the input check of a pipeline that comes with the program. Throws when its schema is not a JSON Schema. */
 export function pipelineRoute(pipeline: PipelineVersion, coercion?: Coercion): PipelineRoute {
   const { schemas } = pipeline;
   return { pipeline, checkInput: createInputCheck({ schemas, restrictions: [] }, { coercion }) };
+}
+
+/** Makes the route of a pipeline that an owner saved. */
+export function savedPipelineRoute(
+  pipeline: PipelineVersion,
+  writtenBy: string,
+  thread: SchemaThread,
+): PipelineRoute {
+  const owned = { ownerId: writtenBy, schema: pipeline.schemas.input };
+  const checkInput: RouteCheck = (raw) => thread.checkInput(owned, raw);
+  checkInput.coerced = (raw) => thread.coerced(owned, raw);
+  return { pipeline, checkInput, writtenBy };
 }

@@ -187,6 +187,7 @@ describe("a platform", () => {
           TEMPERA_DATA: test.folder,
           TEMPERA_LOG_FORMAT: "json",
           TEMPERA_WORKER_NAME: WORKER,
+          TEMPERA_TEST_MODELS: "true",
           TEMPERA_WORKER_MODELS: STUB,
           TEMPERA_GRACE_SECONDS: "600",
           DATABASE_URL: test.databaseUrl,

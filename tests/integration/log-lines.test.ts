@@ -88,6 +88,7 @@ beforeAll(async () => {
     TEMPERA_ADMIN_PORT: String(adminPort),
     TEMPERA_ADMIN_KEY: key,
     TEMPERA_DATA: join(folder, "data"),
+    TEMPERA_TEST_MODELS: "true",
     TEMPERA_WORKER_MODELS: STUB,
     TEMPERA_REDIS_PREFIX: `test-${randomUUID()}:`,
     DATABASE_URL: database.url,

@@ -6,7 +6,6 @@ import { createFileObjectStore } from "../../src/adapters/object-store/file-obje
 import { createJobs } from "../../src/adapters/temporal/jobs.ts";
 import { pipelineJob } from "../../src/api/pipelines/pipeline-job.ts";
 import { openRegistry } from "../../src/bin/open-registry.ts";
-import { loadConfig } from "../../src/config/load-config.ts";
 import { inputHash } from "../../src/core/json/input-hash.ts";
 import type { JsonObject } from "../../src/core/json/json.ts";
 import { systemClock } from "../../src/core/operations/clock.ts";
@@ -425,7 +424,7 @@ describe("a job as the gateway makes it", () => {
     over: Partial<PipelinePart>,
     allowedMs = 60_000,
   ): Promise<string> {
-    const registry = await openRegistry(loadConfig({}));
+    const registry = await openRegistry(test.config);
     const record = await test.record(like);
     const requestId = newRequestId();
     const { ownerId, keyId } = record as NonNullable<typeof record>;

@@ -28,6 +28,7 @@ const config = loadConfig({
   TEMPERA_DATA: folder,
   TEMPERA_LOG_LEVEL: "error",
   TEMPERA_WORKER_NAME: "worker",
+  TEMPERA_TEST_MODELS: "true",
   TEMPERA_WORKER_MODELS: STUB,
 });
 const platform = await startPlatform(config, createLogger(config.log, "record"), () => {});

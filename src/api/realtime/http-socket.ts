@@ -71,9 +71,10 @@ export function createHttpSocket(api: Api, fetchInner: InnerFetch) {
     const streamed = segments.at(-1) === "stream" && !api.registry.route(endpoint);
     const model = streamed ? segments.slice(0, -1).join("/") : endpoint;
     if (!isEndpointId(model) || !api.registry.route(model)) {
+      const nearest = sayNearest(api.registry, model, caller);
       throw new TemperaError(
         "endpoint_unknown",
-        `Application "${appOf(endpoint).split("/").at(-1)}" not found${sayNearest(api.registry, model)}`,
+        `Application "${appOf(endpoint).split("/").at(-1)}" not found${nearest}`,
       );
     }
     const call = createInnerCall(fetchInner, headers);

@@ -113,7 +113,7 @@ async function checkHandshake(
   const route = target && api.registry.route(target.endpoint, sessionId);
   if (!target || !route) {
     const wanted = pathSegments(path).filter((segment) => segment !== "realtime");
-    const nearest = sayNearest(api.registry, wanted.join("/"));
+    const nearest = sayNearest(api.registry, wanted.join("/"), caller);
     throw new TemperaError(
       "endpoint_unknown",
       `Application "${appOf(path).split("/").at(-1)}" not found${nearest}`,

@@ -2,6 +2,7 @@ import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { appOf, EXECUTE } from "../../core/models/endpoint.ts";
 import type { Flags } from "../../core/models/flags.ts";
 import { refuseDisabledRoute } from "../../core/models/refuse-disabled.ts";
+import type { Scope } from "../../core/owners/key.ts";
 import type { FindPipeline, Registry, Route } from "../../registry/registry.ts";
 import { EXECUTION } from "../pipelines/execution.ts";
 import { sayNearest } from "./nearest-endpoint.ts";
@@ -11,11 +12,15 @@ import { sayNearest } from "./nearest-endpoint.ts";
  *
  * @param requestId decides the version during a rollout; absent means the older version
  */
-function routeOf(registry: Registry, endpoint: string, requestId?: string): Route {
+function routeOf(
+  registry: Registry,
+  { endpoint, requestId }: { endpoint: string; requestId: string },
+  caller: { scope?: Scope },
+): Route {
   const route = registry.route(endpoint, requestId);
   if (route) return route;
   const app = appOf(endpoint);
-  const nearest = sayNearest(registry, endpoint);
+  const nearest = sayNearest(registry, endpoint, caller);
   if (!registry.hasApp(app))
     throw new TemperaError("endpoint_unknown", `Application "${app.split("/").at(-1)}" not found${nearest}`);
   throw new TemperaError("path_unknown", `Path /${endpoint.slice(app.length + 1)} not found${nearest}`);
@@ -31,14 +36,15 @@ const SAVED_PREFIX = "workflows/";
  */
 export async function findCallerRoute(
   { registry, findPipeline, flags }: { registry: Registry; findPipeline: FindPipeline; flags: Flags },
-  { ownerId }: { ownerId: string },
+  caller: { ownerId: string; scope?: Scope },
   { endpoint, requestId }: { endpoint: string; requestId: string },
 ): Promise<Route> {
+  const { ownerId } = caller;
   const saved =
     endpoint !== EXECUTE && endpoint.startsWith(SAVED_PREFIX)
       ? await findPipeline(endpoint, ownerId)
       : undefined;
-  const route = endpoint === EXECUTE ? EXECUTION : (saved ?? routeOf(registry, endpoint, requestId));
+  const route = endpoint === EXECUTE ? EXECUTION : (saved ?? routeOf(registry, { endpoint, requestId }, caller));
   refuseDisabledRoute(flags, route, ownerId);
   return route;
 }

@@ -2,6 +2,8 @@ import type { Context } from "hono";
 import { findNearestName } from "../../core/errors/nearest-name.ts";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { pathSegments } from "../../core/models/endpoint.ts";
+import { TEST_MODELS_REMEDY } from "../../core/models/test-models.ts";
+import type { Scope } from "../../core/owners/key.ts";
 import type { Registry } from "../../registry/registry.ts";
 
 /** Returns an endpoint without its owner, which callers leave out or confuse. */
@@ -12,11 +14,14 @@ const withoutOwner = (endpoint: string): string => {
 
 /**
  * Words the end of a refusal of an unknown endpoint: the nearest one that is served, or nothing when none is
- * similar. Saved pipelines are not among them, since they are their owners'.
+ * similar. Saved pipelines are not among them, since they are their owners'. Callers of scope ADMIN are told
+ * how a test model is served.
  *
  * @example sayNearest(registry, "qwen-image") // → '; did you mean "fal-ai/qwen-image"?'
  */
-export function sayNearest(registry: Registry, wanted: string): string {
+export function sayNearest(registry: Registry, wanted: string, caller?: { scope?: Scope }): string {
+  if (caller?.scope === "ADMIN" && registry.isWithheld?.(wanted))
+    return `; it is a test model, which is served only when asked for: ${TEST_MODELS_REMEDY}`;
   const served = [...registry.list(), ...registry.pipelines()]
     .map(({ endpoint }) => endpoint)
     .filter((endpoint) => registry.route(endpoint) !== undefined);

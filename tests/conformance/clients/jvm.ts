@@ -40,7 +40,7 @@ async function runBlock(classPath: string, url: string, key: string): Promise<vo
     const { stdout } = await promisify(execFile)(javaCommand(), [...OPTIONS, "-cp", classPath, file], {
       env: { ...process.env, TEMPERA_KEY: key },
     });
-    if (stdout !== "hello\n") throw new Error(`it printed ${stdout}`);
+    if (!stdout.startsWith("http")) throw new Error(`it printed ${stdout}`);
   } finally {
     await rm(folder, { recursive: true });
   }

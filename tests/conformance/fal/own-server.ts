@@ -54,7 +54,7 @@ export async function startOwnServer(
 
   const start = async (): Promise<void> => {
     let said = "";
-    const started = spawn(process.execPath, ["scripts/run.mjs", "start", "--tls"], {
+    const started = spawn(process.execPath, ["scripts/run.mjs", "start", "--tls", "--with-test-models"], {
       cwd: PROJECT,
       env,
       stdio: ["ignore", "pipe", "pipe"],

@@ -52,12 +52,13 @@ export function addModelCommands(program: Command, connect: Connect): void {
     .command("check")
     .description("check the packages in the models folder without starting the platform")
     .action(async () => {
-      const registry = await openRegistry(loadConfig());
+      const config = loadConfig();
+      const registry = await openRegistry({ ...config, registry: { testModels: true } });
       const faulty = registry
         .list()
         .map((model) => ({ folder: model.folder, faults: reviewModel(model, ENGINE_RUNNERS) }))
         .filter(({ faults }) => faults.length > 0);
-      if (faulty.length > 0) throw new RegistryFaults(faulty, resolve(PROJECT, loadConfig().folders.models));
+      if (faulty.length > 0) throw new RegistryFaults(faulty, resolve(PROJECT, config.folders.models));
       for (const { endpoint, version, digest } of registry.list())
         process.stdout.write(`ok  ${endpoint} ${version}  ${digest.slice(0, 12)}\n`);
     });

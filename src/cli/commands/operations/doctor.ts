@@ -10,6 +10,7 @@ import type { HealthView } from "../../../api/health/routes.ts";
 import { openRegistry } from "../../../bin/open-registry.ts";
 import { loadConfig } from "../../../config/load-config.ts";
 import type { Config } from "../../../config/settings.ts";
+import { isTestModel, TEST_MODELS_REMEDY } from "../../../core/models/test-models.ts";
 import { writeJson } from "../../../core/json/exact-json.ts";
 import { SERVICE_NAMES } from "../../../core/operations/process-health.ts";
 import { postgresBinaries } from "../../../dev/services/postgres-binaries.ts";
@@ -96,11 +97,19 @@ function findingText(name: string, { state, message, remedy }: Result): string {
 }
 
 async function checkModels(config: Config): Promise<Result> {
-  const models = (await openRegistry(config)).list();
+  const all = (await openRegistry({ ...config, registry: { testModels: true } })).list();
+  const isServed = ({ endpoint }: { endpoint: string }) =>
+    config.registry.testModels || !isTestModel(endpoint);
+  const nameOf = ({ endpoint, version }: { endpoint: string; version: string }) => `${endpoint} ${version}`;
+  const models = all.filter(isServed).map(nameOf);
+  const withheld = all.filter((model) => !isServed(model)).map(nameOf);
   if (models.length > 0)
     return {
       state: "ok",
-      message: models.map(({ endpoint, version }) => `${endpoint} ${version}`).join(", "),
+      message: models.join(", "),
+      ...(withheld.length > 0 && {
+        remedy: `test models are served only when asked for (${withheld.join(", ")}): ${TEST_MODELS_REMEDY}`,
+      }),
     };
   return {
     state: "note",

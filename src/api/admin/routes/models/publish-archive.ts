@@ -9,6 +9,7 @@ import {
   type VersionState,
   type WeightFile,
 } from "../../../../core/models/published-version.ts";
+import { TEST_MODELS_REMEDY } from "../../../../core/models/test-models.ts";
 import {
   type ArchivedFile,
   type ReviewModel,
@@ -90,9 +91,15 @@ export async function publishArchive(
 
 /**
  * Returns the versions of a model's endpoint in the models folder. Throws `version_taken` when the model's
- * own version is among them, and `package_invalid` when the endpoint is a built-in pipeline.
+ * own version is among them, and `package_invalid` when the endpoint is a built-in pipeline or withheld.
  */
 function folderVersions({ liveRegistry }: PublishDependencies, model: VersionContent): ModelInFolder[] {
+  if (liveRegistry.isWithheld?.(model.endpoint))
+    throw new TemperaError(
+      "package_invalid",
+      `${model.endpoint} is the name of a test model, and this server serves none; ` +
+        `give the model another name, or serve them: ${TEST_MODELS_REMEDY}.`,
+    );
   const inFolder = liveRegistry.inFolder().filter(({ endpoint }) => endpoint === model.endpoint);
   const same = inFolder.find(({ version }) => version === model.version);
   if (same) throw takenBy(model, same.digest, "in the models folder");
