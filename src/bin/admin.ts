@@ -10,6 +10,8 @@ import { createWaitingAdmin } from "../api/admin/waiting-admin.ts";
 import { createAuthFailures } from "../api/auth/auth-failure-limiter.ts";
 import { createKeyRing } from "../api/auth/key-ring.ts";
 import { listen } from "../api/http/listen.ts";
+import { createEffectiveLimits } from "../api/limits/effective-limits.ts";
+import { createOwnerLimits } from "../api/limits/owner-limits.ts";
 import { createCheckDefinition } from "../api/pipelines/check-definition.ts";
 import { createFindPipeline } from "../api/pipelines/saved-pipelines.ts";
 import { createIdempotentWrite } from "../api/requests/idempotent-write.ts";
@@ -24,7 +26,9 @@ import { type CloseStack, closeOnFailure } from "../core/operations/close-stack.
 import { ENGINE_RUNNERS } from "../gpu-workers/worker/process/engine-programs.ts";
 import { createManifestCheck } from "../registry/packages/package-check.ts";
 import { reviewModel } from "../registry/packages/review-model.ts";
+import { fileSigning, outputUrls } from "./file-signing.ts";
 import { PROJECT } from "./open-registry.ts";
+import { ownerBudgets } from "./owner-budgets.ts";
 import type { Parts } from "./parts.ts";
 import { retentionPolicy } from "./retention-policy.ts";
 import { isMain, type Listeners, type Role, runRole } from "./role.ts";
@@ -93,8 +97,11 @@ async function adminPorts(parts: Parts, closing: CloseStack): Promise<AdminDepen
   closing.defer(() => times[Symbol.asyncDispose]());
   const authFailures = createAuthFailures();
   const { keyHashes: hashes, log } = parts;
-  const keyRing = await createKeyRing({ keys, clock: steadyClock, hashes, log, authFailures });
+  const { trustProxy } = config.server;
+  const keyRing = await createKeyRing({ keys, clock: steadyClock, hashes, log, trustProxy, authFailures });
   closing.defer(() => keyRing[Symbol.asyncDispose]());
+  const effectiveLimits = await createEffectiveLimits(parts);
+  closing.defer(() => effectiveLimits[Symbol.asyncDispose]());
   return {
     ...parts,
     ...retentionView(
@@ -105,16 +112,19 @@ async function adminPorts(parts: Parts, closing: CloseStack): Promise<AdminDepen
     deadLetters: deadLetterRetentionView(parts.deadLetters, { times, clock: systemClock }),
     keyRing,
     authFailures,
+    limits: createOwnerLimits({ ...parts, effectiveLimits }),
+    budgets: ownerBudgets(config),
     times,
     policy,
     schedules: createSchedules(parts.client),
     health: parts.processHealth.role("admin"),
     idempotentWrite: createIdempotentWrite(parts, await parts.secrets.secret("idempotent-answers")),
-    uploadSecret: await parts.secrets.secret("uploads"),
+    ...(await fileSigning(parts)),
+    outputUrls: outputUrls(parts),
     redeliveries: createDeliveries(parts.client, calls),
     checkDefinition: createCheckDefinition({
-      registry: parts.registry,
-      findPipeline: createFindPipeline(parts.pipelines, parts.config.inputs.coercion),
+      ...parts,
+      findPipeline: createFindPipeline(parts),
     }),
     webhookOf: createWebhookOf(parts.allowedPrivate, config.webhooks),
     webhookSources: (config.outbound.sources ?? "").split(",").flatMap((range) => range.trim() || []),

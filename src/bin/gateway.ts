@@ -27,6 +27,8 @@ import { TemperaError } from "../core/errors/tempera-error.ts";
 import { steadyClock, systemClock } from "../core/operations/clock.ts";
 import { type CloseStack, closeOnFailure } from "../core/operations/close-stack.ts";
 import type { Log } from "../core/operations/log.ts";
+import { fileSigning, outputUrls } from "./file-signing.ts";
+import { ownerBudgets } from "./owner-budgets.ts";
 import type { Parts } from "./parts.ts";
 import { retentionPolicy } from "./retention-policy.ts";
 import { isMain, type Listeners, type Role, runRole, type Waiting } from "./role.ts";
@@ -97,9 +99,9 @@ function openListeners(config: Config, log: Log, first: Served): Promise<Gateway
 
 /** Opens the listeners of a gateway that waits for PostgreSQL. */
 function listenWaiting({ config, log, ...waiting }: Waiting): Promise<GatewayListeners> {
-  const { trustProxy } = config.server;
+  const { trustProxy, filesUrl } = config.server;
   return openListeners(config, log, {
-    app: createWaitingGateway({ ...waiting, log, trustProxy }),
+    app: createWaitingGateway({ ...waiting, log, trustProxy, filesUrl: filesUrl?.replace(/\/+$/, "") }),
     upgrade: (_, socket) => refuse(socket, new TemperaError(NOT_REACHED.code), log),
   });
 }
@@ -125,7 +127,7 @@ export function startGateway(
     const caches = await openCaches(parts, closing);
     const api = await gatewayPorts(parts, { ...caches, ...temporal }, overrides);
     const app = createGateway(api);
-    const sockets = createSockets(api, (request) => app.fetch(request));
+    const sockets = createSockets(api, (request, env) => app.fetch(request, env));
     const served = { app, upgrade: sockets.upgrade };
     const open = listeners ?? (await openListeners(config, log, served));
     open.serve(served);
@@ -147,21 +149,21 @@ type Opened = Awaited<ReturnType<typeof openCaches>> & ReturnType<typeof openTem
 
 /** Opens the caches that follow changes of the stores for as long as the gateway runs. */
 async function openCaches(parts: Parts, closing: CloseStack) {
-  const { config, log, keys, keyHashes: hashes, retention, pipelines } = parts;
+  const { config, log, keys, keyHashes: hashes, retention, pipelines, schemaThread } = parts;
   const opened = async <C extends AsyncDisposable>(opening: Promise<C>): Promise<C> => {
     const cache = await opening;
     closing.defer(() => cache[Symbol.asyncDispose]());
     return cache;
   };
-  const { coercion } = config.inputs;
+  const { trustProxy } = config.server;
   const authFailures = createAuthFailures();
   return {
     authFailures,
-    keyRing: await opened(createKeyRing({ keys, clock: steadyClock, hashes, log, authFailures })),
+    keyRing: await opened(createKeyRing({ keys, clock: steadyClock, hashes, log, trustProxy, authFailures })),
     effectiveLimits: await opened(createEffectiveLimits(parts)),
     times: await opened(createRetentionClock({ retention, policy: retentionPolicy(config), log })),
     storageDefaults: await opened(createStorageDefaults(parts)),
-    savedPipelines: await opened(createSavedPipelines({ pipelines, clock: systemClock, coercion })),
+    savedPipelines: await opened(createSavedPipelines({ pipelines, clock: systemClock, schemaThread })),
   };
 }
 
@@ -190,8 +192,9 @@ async function gatewayPorts(
     ),
     policy: retentionPolicy(config),
     limits: createOwnerLimits({ ...parts, effectiveLimits }),
+    budgets: ownerBudgets(config),
     findPipeline,
-    checkDefinition: createCheckDefinition({ registry: parts.registry, findPipeline }),
+    checkDefinition: createCheckDefinition({ ...parts, findPipeline }),
     keyRing,
     authFailures,
     storageDefaults,
@@ -201,22 +204,17 @@ async function gatewayPorts(
       clock: systemClock,
       authFailures,
     }),
-    uploadSecret: await parts.secrets.secret("uploads"),
+    ...(await fileSigning(parts)),
     webhookOf: createWebhookOf(parts.allowedPrivate, config.webhooks),
     clock: systemClock,
     bodyBytesMax: config.server.bodyBytesMax,
-    get runsMax() {
-      return config.server.runsMax;
-    },
     publicUrl: config.server.publicUrl?.replace(/\/+$/, ""),
-    outputUrl: parts.publicUrl,
+    filesUrl: config.server.filesUrl?.replace(/\/+$/, ""),
+    outputUrls: outputUrls(parts),
     trustProxy: config.server.trustProxy,
     realtime: {
       get idleMs() {
         return config.realtime.idleSeconds * 1000;
-      },
-      get socketsMax() {
-        return config.realtime.socketsMax;
       },
       get sessionsMax() {
         return config.realtime.sessionsMax;

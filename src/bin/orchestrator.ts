@@ -34,7 +34,9 @@ import { systemClock } from "../core/operations/clock.ts";
 import { closeOnFailure } from "../core/operations/close-stack.ts";
 import { sweepFrom } from "../core/operations/retention.ts";
 import type { Jobs } from "../core/requests/jobs.ts";
+import { TREES } from "../fal/index.ts";
 import { startMaintenance } from "../maintenance/index.ts";
+import { fileSigning, outputUrls } from "./file-signing.ts";
 import { orchestratorBundle } from "./orchestrator-bundle.ts";
 import type { Parts } from "./parts.ts";
 import { retentionPolicy } from "./retention-policy.ts";
@@ -62,7 +64,7 @@ export async function startOrchestrator(
     const options = workerOptions(parts, connection);
     // One after the other, so that none starts after the other has failed.
     const workers = [
-      await started(startWebhookWorker(options, { activities: webhookActivities(parts) })),
+      await started(startWebhookWorker(options, { activities: await webhookActivities(parts) })),
       await started(
         startOrchestratorWorker(options, {
           workflowBundle: bundle,
@@ -130,7 +132,7 @@ function orchestratorActivities(parts: Parts, jobs: Jobs) {
     leavePlace: createReleaseSlot(slots),
     loadValue: createLoadValue(parts),
     storeValue: createStoreValue(parts),
-    checkPipelineInput: createCheckPipelineInput(parts, parts.config.inputs.coercion),
+    checkPipelineInput: createCheckPipelineInput(parts),
     retentionStep: createRetentionStep({ ...parts, jobs, policy: retentionPolicy(parts.config), clock }),
     reconcileUsage: createReconcileUsage({
       ...parts,
@@ -142,11 +144,18 @@ function orchestratorActivities(parts: Parts, jobs: Jobs) {
 }
 
 /** Creates the activities of the task queue `webhooks`. */
-function webhookActivities(parts: Parts) {
+async function webhookActivities(parts: Parts) {
   const hostLimiter = createWebhookHostLimiter();
   const http = createGuardedFetch({ allowed: parts.allowedPrivate });
   return {
-    deliverWebhook: createDeliverWebhook({ ...parts, hostLimiter, http, clock: systemClock }),
+    deliverWebhook: createDeliverWebhook({
+      ...parts,
+      ...(await fileSigning(parts)),
+      roots: outputUrls(parts).map((url) => `${url}${TREES.files.prefix}/`),
+      hostLimiter,
+      http,
+      clock: systemClock,
+    }),
     recordDeliveryAttempt: createRecordAttempt(parts),
     webhookHostHasRoom: createWebhookHostHasCapacity({ hostLimiter }),
   };

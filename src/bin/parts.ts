@@ -24,6 +24,7 @@ import type { RequestStores } from "../core/requests/stores.ts";
 import type { WebhookStores } from "../core/webhooks/stores.ts";
 import type { LiveRegistry } from "../registry/live-registry.ts";
 import type { Registry } from "../registry/registry.ts";
+import { SchemaThread } from "../registry/schema-thread/schema-thread.ts";
 import type { Addresses } from "./addresses.ts";
 import { PROJECT } from "./open-registry.ts";
 import { ServiceJoins } from "./service-joins.ts";
@@ -35,8 +36,10 @@ export interface ProcessParts extends AsyncDisposable {
   log: Log;
   /** The health of the services, as this process sees them, and of its roles. */
   processHealth: ProcessHealth;
-  /** Base of the URLs of artifacts. */
+  /** Base of the URLs in answers, where no caller says otherwise. */
   publicUrl: string;
+  /** Base of the URLs of files. */
+  filesUrl: string;
   /** Name of this process in the Temporal UI and in events. */
   identity: string;
   /** Private addresses that callers' URLs may lead to, beside the public Internet. */
@@ -49,6 +52,8 @@ export interface ProcessParts extends AsyncDisposable {
 export interface RegistryParts {
   /** The endpoints that can be called. */
   registry: LiveRegistry;
+  /** Compiles the schemas of saved pipelines. */
+  schemaThread: SchemaThread;
   /** The same with its published versions, rollouts and disabled endpoints. */
   liveRegistry: LiveRegistry;
   /** The feature flags. */
@@ -123,6 +128,10 @@ export function composeParts(
   { closing, ...own }: Pick<ProcessParts, "config" | "log" | "processHealth"> & { closing: CloseStack },
 ): Parts {
   const { config } = own;
+  const { server } = config;
+  const schemaThread = new SchemaThread({ coercion: config.inputs.coercion });
+  closing.defer(() => schemaThread[Symbol.asyncDispose]());
+  const publicUrl = withoutSlash(server.publicUrl ?? `http://localhost:${server.port}`);
   return {
     ...allStores(stores),
     ...(config.logSearch.url && {
@@ -130,16 +139,19 @@ export function composeParts(
     }),
     ...live,
     ...temporal,
-    ...{ registry, liveRegistry: registry, flags: registry },
+    ...{ registry, liveRegistry: registry, flags: registry, schemaThread },
     objects,
     ...own,
-    publicUrl: (config.server.publicUrl ?? `http://localhost:${config.server.port}`).replace(/\/+$/, ""),
+    publicUrl,
+    filesUrl: server.filesUrl === undefined ? publicUrl : withoutSlash(server.filesUrl),
     identity: config.worker.name ?? `${hostname()}:${process.pid}`,
     allowedPrivate: parseAllowedPrivate(config.outbound.privateAddresses ?? ""),
     keyHashes,
     [Symbol.asyncDispose]: () => closing[Symbol.asyncDispose](),
   };
 }
+
+const withoutSlash = (url: string): string => url.replace(/\/+$/, "");
 
 const allStores = (stores: Stores): DurableStores => ({
   ...stores.requests,

@@ -25,6 +25,13 @@ export const LIMITS = {
   pagePayloadBytesMax: 32 * 1024 * 1024,
   /** Longest time for a JSON body to arrive. 32 MiB in this time is 0.9 Mbit/s. */
   bodyMs: 5 * 60 * 1000,
+  /**
+   * Time in which a JSON body must bring `bodyWindowBytesMin` more bytes, or its end: who has stopped sending
+   * must not hold memory. A telephone that changes its network is back by then.
+   */
+  bodyWindowMs: 15_000,
+  /** Bytes of a JSON body that must arrive in it: 9 kbit/s, slower than any network that works. */
+  bodyWindowBytesMin: 16 * 1024,
   /** Nesting depth of an input's JSON. Deeper input is refused before any recursive function sees it. */
   inputDepthMax: 64,
   /**
@@ -145,6 +152,8 @@ export const LIMITS = {
   keyStaleMs: 10 * 60 * 1000,
   /** Keys in a gateway's cache, and as many ids without a key; the oldest are evicted. A few MB. */
   keysCachedMax: 10_000,
+  /** Patterns of endpoints, and ranges of addresses, that one key may have. Each call is compared with all. */
+  keyPatternsMax: 50,
   /**
    * Start deadlines below this are refused by fal's clients, so they are treated as absent (contract §2.1).
    */
@@ -391,11 +400,6 @@ export const LIMITS = {
    */
   socketBacklogBytesMax: 32 * 1024 * 1024,
   /**
-   * WebSockets: bytes of inputs that wait in a gateway, of all sockets together; above it a sender of more
-   * loses some.
-   */
-  socketsInputBytesMax: 256 * 1024 * 1024,
-  /**
    * WebSockets: bytes of outputs that wait in a gateway, of all sockets together; above it the socket with
    * the most is closed.
    */
@@ -433,10 +437,33 @@ export const LIMITS = {
    */
   socketPingsUnansweredMax: 5,
   /**
-   * Consecutive crashes of a model's engine, without a finished run between, after which a GPU worker takes
-   * the model out of rotation.
+   * Crashes of a model's engine of different causes, without a finished run between, after which a GPU worker
+   * takes the model out of rotation. All crashes by requests of one owner are one cause.
    */
   engineCrashesMax: 3,
+  /** Longest pause before a model that is out of rotation is tried again. */
+  engineTrialDelayMsMax: 10 * 60 * 1000,
+  /**
+   * Time for which a crash of an engine counts against the owner and the input that were on it: the longest
+   * quarantine.
+   */
+  crashKeptMs: 3600 * 1000,
+  /** Crash records of one owner and model version; the oldest make room. */
+  crashRecordsOfOwnerMax: 64,
+  /** Crash records that a GPU worker reads, the newest. */
+  crashesListedMax: 10_000,
+  /** Interval at which a GPU worker reads the crash records again, besides being notified of changes. */
+  crashRefreshMs: 10_000,
+  /** Isolated engines: size of the scratch folder, which is in memory, and of each file in it. */
+  engineScratchBytesMax: 2 * 1024 ** 3,
+  /** Isolated engines: open files of each process. */
+  engineOpenFilesMax: 4_096,
+  /** Isolated engines: processes and threads, besides four for each core; runtimes have one of each kind. */
+  engineProcessesMax: 512,
+  /** Isolated engines on a CPU: private memory of a process that every runtime may need. */
+  engineDataMiB: 4_096,
+  /** Isolated engines on a CPU: private memory beyond that, in multiples of the manifest's `memoryMiB`. */
+  engineDataTimes: 4,
   /** Interval at which a GPU worker reports the status of its engines, besides reporting each change. */
   engineReportMs: 2_000,
   /** Changes within this time are reported together. */
@@ -498,11 +525,6 @@ export const LIMITS = {
   limitsCacheMs: 300_000,
   /** Callers whose limits a gateway caches; the least recently used are evicted. */
   limitsCachedMax: 10_000,
-  /**
-   * Time after a refused call for which the owner's next calls are counted before any other work: a flood
-   * must cost little.
-   */
-  refusedRecentlyMs: 10_000,
   /**
    * Time for which a gateway uses a count of an owner's requests, plus its own since, before it counts them
    * again.
@@ -588,4 +610,10 @@ export const LIMITS = {
   pipelineChecksCachedMax: 100,
   /** Saved pipelines that a gateway caches; the least recently used are evicted. */
   pipelinesCachedMax: 1000,
+  /** Longest time in which a schema that an owner wrote is compiled and a value checked against it. */
+  schemaTaskMs: 5_000,
+  /** Checks of one owner's workflows that wait in a process. */
+  schemaTasksWaitingMax: 100,
+  /** Memory of the thread that compiles owners' schemas, in MiB. */
+  schemaThreadMib: 256,
 } as const;

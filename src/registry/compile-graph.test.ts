@@ -6,6 +6,7 @@ import type { JsonSchema } from "../core/models/model.ts";
 import type { CompiledGraph } from "../core/pipelines/parsed-graph.ts";
 import { readContents } from "../fal/workflow-definition.ts";
 import { type Callable, createCompileGraph, type FindCallable } from "./compile-graph.ts";
+import { SchemaThread } from "./schema-thread/schema-thread.ts";
 
 const schemas = (model: string): Callable => {
   const read = (part: string): JsonSchema =>
@@ -27,7 +28,7 @@ const workedMs = (): number => {
   return (user + system) / 1000;
 };
 
-const compileGraph = createCompileGraph();
+const compileGraph = createCompileGraph(new SchemaThread());
 interface Written {
   nodes: JsonObject;
   output?: Json;
@@ -41,13 +42,13 @@ const compile = (
   if ("faults" in parsed) throw new Error(JSON.stringify(parsed.faults));
   return compileGraph(parsed, by);
 };
-const compiled = (written: Written, by = find): CompiledGraph => {
-  const made = compile(written, by);
+const compiled = async (written: Written, by = find): Promise<CompiledGraph> => {
+  const made = await compile(written, by);
   if ("faults" in made) throw new Error(JSON.stringify(made.faults));
   return made;
 };
-const faults = (written: Written, by = find): string[] => {
-  const made = compile(written, by);
+const faults = async (written: Written, by = find): Promise<string[]> => {
+  const made = await compile(written, by);
   return "faults" in made
     ? made.faults.map(({ loc, msg }) => `${loc.join("/")}: ${msg.replace("Value error, ", "")}`)
     : [];
@@ -72,8 +73,8 @@ const video = (input: JsonObject): JsonObject => ({
 });
 
 describe("a graph", () => {
-  it("sorts its nodes, each with the calls it waits for: declared, referenced, or through a display", () => {
-    const { graph, calls } = compiled({
+  it("sorts its nodes, each with the calls it waits for: declared, referenced, or through a display", async () => {
+    const { graph, calls } = await compiled({
       nodes: {
         last: stub({ payload: { deep: [{ url: "$video.video.url" }] } }, { depends: ["shown"] }),
         shown: {
@@ -101,8 +102,8 @@ describe("a graph", () => {
     ]);
   });
 
-  it("derives its output schema from its sources, without references", () => {
-    const { schemas } = compiled({
+  it("derives its output schema from its sources, without references", async () => {
+    const { schemas } = await compiled({
       nodes: { image: image(), video: video({ image_url: "$image.images.0.url" }) },
       output: { video: "$video.video", size: { width: "$image.images.0.width" }, note: "fixed" },
     });
@@ -118,8 +119,8 @@ describe("a graph", () => {
     expect(JSON.stringify(schemas.output)).not.toContain("$ref");
   });
 
-  it("waits for nodes with names of any script and with hyphens", () => {
-    const { graph } = compiled({
+  it("waits for nodes with names of any script and with hyphens", async () => {
+    const { graph } = await compiled({
       nodes: {
         "画像-1": stub(),
         "a-b": stub({ payload: "$画像-1.echo" }),
@@ -245,13 +246,13 @@ describe("a graph is refused for", () => {
       },
       "nodes/a/depends: the nodes wait for one another: 'a' waits for 'd' waits for 'b' waits for 'a'",
     ],
-  ])("%s", (_what, written, message) => {
-    const found = faults(written);
+  ])("%s", async (_what, written, message) => {
+    const found = await faults(written);
     expect(found).toHaveLength(1);
     expect(found[0]).toContain(message);
   });
 
-  it("each cycle once, with the other faults", () => {
+  it("each cycle once, with the other faults", async () => {
     const written = {
       nodes: {
         a: stub({ payload: "$b.echo" }),
@@ -262,7 +263,7 @@ describe("a graph is refused for", () => {
       },
       output: { x: "$nobody.x" },
     };
-    expect(faults(written)).toEqual([
+    expect(await faults(written)).toEqual([
       "nodes/e/depends/0: there is no node 'f'",
       "output/x: '$nobody.x' leads nowhere: there is no node 'nobody'",
       "nodes/e/input/steps: Input should be a valid integer",
@@ -273,7 +274,7 @@ describe("a graph is refused for", () => {
 });
 
 describe("left to the run, where schemas leave it open", () => {
-  const of = (output: JsonSchema, into: JsonSchema): string[] => {
+  const of = (output: JsonSchema, into: JsonSchema): Promise<string[]> => {
     const by: FindCallable = (id) =>
       id === "x/from"
         ? { input: {}, output: { type: "object", properties: { v: output } } }
@@ -303,7 +304,7 @@ describe("left to the run, where schemas leave it open", () => {
       { type: "object", properties: { url: { type: "string" }, x: {} } },
       { type: "object", required: ["url"], properties: { url: { type: "string" } } },
     ],
-  ])("%s", (_what, output, into) => expect(of(output, into)).toEqual([]));
+  ])("%s", async (_what, output, into) => expect(await of(output, into)).toEqual([]));
 
   it.each<[string, JsonSchema, JsonSchema]>([
     [
@@ -323,9 +324,9 @@ describe("left to the run, where schemas leave it open", () => {
     ],
     ["other words than are taken", { enum: ["x"] }, { type: "string", enum: ["a", "b"] }],
     ["never anything", { type: "null" }, { type: "string" }],
-  ])("but not %s", (_what, output, into) => expect(of(output, into)).toHaveLength(1));
+  ])("but not %s", async (_what, output, into) => expect(await of(output, into)).toHaveLength(1));
 
-  it("bounds the time for schemas that contain themselves or branch without end", () => {
+  it("bounds the time for schemas that contain themselves or branch without end", async () => {
     const tree: JsonSchema = {
       $defs: { t: { type: "object", required: ["t"], properties: { t: { $ref: "#/$defs/t" } } } },
       properties: { v: { $ref: "#/$defs/t" } },
@@ -344,7 +345,7 @@ describe("left to the run, where schemas leave it open", () => {
       const by: FindCallable = () => ({ input: schema, output: schema });
       const begun = workedMs();
       expect(
-        faults(
+        await faults(
           {
             nodes: { a: stub({ v: "$input.v" }), b: stub({ v: "$a.v" }) },
             input: { v: {} },
@@ -357,18 +358,18 @@ describe("left to the run, where schemas leave it open", () => {
     }
   });
 
-  it("compiles a graph of the largest size quickly", () => {
+  it("compiles a graph of the largest size quickly", async () => {
     const nodes: JsonObject = {};
     for (let i = 0; i < 500; i++)
       nodes[`n${i}`] = stub(
         i === 0 ? { steps: 1 } : { payload: { all: [`$n${i - 1}.echo`, `$n${i >> 1}.seed`] }, steps: i },
       );
     const begun = workedMs();
-    expect(compiled({ nodes }).graph.nodes).toHaveLength(500);
+    expect((await compiled({ nodes })).graph.nodes).toHaveLength(500);
     expect(workedMs() - begun).toBeLessThan(4_000);
   });
 
-  it("compiles or refuses any definition, and locates every fault", () => {
+  it("compiles or refuses any definition, and locates every fault", async () => {
     const whole: JsonObject = {
       nodes: {
         input: { type: "input", input: { prompt: "x" } },
@@ -426,7 +427,7 @@ describe("left to the run, where schemas leave it open", () => {
         parent[name] = structuredClone(odd[below(odd.length)] as Json);
       }
       const parsed = readContents(spoiled, ["body"]);
-      const made = "faults" in parsed ? parsed : compileGraph(parsed, find);
+      const made = "faults" in parsed ? parsed : await compileGraph(parsed, find);
       if (!("faults" in made)) compiledCount += 1;
       else {
         expect(made.faults.length).toBeGreaterThan(0);
@@ -437,10 +438,10 @@ describe("left to the run, where schemas leave it open", () => {
     expect(compiledCount).toBeGreaterThan(0);
   });
 
-  it("does not change the definition", () => {
+  it("does not change the definition", async () => {
     const nodes = { a: stub({ error_ctx: {} }) };
     const before = structuredClone(nodes);
-    compiled({ nodes });
+    await compiled({ nodes });
     expect(nodes).toEqual(before);
     expect(isObject(nodes.a)).toBe(true);
   });

@@ -10,13 +10,13 @@ import type { CompiledGraph, Location, ParsedGraph, ParsedNode } from "../core/p
 import type { GraphNode } from "../core/pipelines/pipeline.ts";
 import { INPUT_SOURCE, referencesOf } from "../core/pipelines/references.ts";
 import { graphOutputSchema } from "./graph-output.ts";
-import { createNodeInputCheck, type NodeInputCheck } from "./node-input.ts";
+import { createNodeInputCheck, type NodeInputCheck, type NodeTarget } from "./node-input.ts";
 import { nodeOrder } from "./node-order.ts";
 import { createReferenceType, type ReferenceType, shorten } from "./reference-type.ts";
+import type { SchemaThread } from "./schema-thread/schema-thread.ts";
 
 /** The input and output schemas of an endpoint. */
-export interface Callable {
-  input: JsonSchema;
+export interface Callable extends NodeTarget {
   output: JsonSchema;
 }
 
@@ -26,10 +26,10 @@ export type FindCallable = (endpoint: string) => Callable | { fault: string };
 export type CompileGraph = (
   parsed: ParsedGraph,
   find: FindCallable,
-) => CompiledGraph | { faults: InputFault[] };
+) => Promise<CompiledGraph | { faults: InputFault[] }>;
 
-export function createCompileGraph(): CompileGraph {
-  const checkInput = createNodeInputCheck();
+export function createCompileGraph(schemaThread: Pick<SchemaThread, "checkLiterals">): CompileGraph {
+  const checkInput = createNodeInputCheck(schemaThread);
   return (parsed, find) => compile(parsed, find, checkInput);
 }
 
@@ -42,11 +42,11 @@ interface Context {
   addFault: AddFault;
 }
 
-function compile(
+async function compile(
   parsed: ParsedGraph,
   find: FindCallable,
   checkInput: NodeInputCheck,
-): CompiledGraph | { faults: InputFault[] } {
+): Promise<CompiledGraph | { faults: InputFault[] }> {
   const faults: InputFault[] = [];
   const addFault: AddFault = (loc, msg) =>
     void faults.push({ loc, msg: `Value error, ${msg}`, type: "value_error" });
@@ -63,8 +63,8 @@ function compile(
     ]),
   );
   referencedNodes(parsed.output, parsed.outputLoc, context);
-  for (const [id, { input }] of callables)
-    faults.push(...checkInput(nodes.get(id) as ParsedNode, input, typeOf));
+  for (const [id, callable] of callables)
+    faults.push(...(await checkInput(nodes.get(id) as ParsedNode, callable, typeOf)));
 
   const ordered = nodeOrder(waitsFor);
   if ("cycles" in ordered) addCycleFaults(ordered.cycles, context);

@@ -29,6 +29,11 @@ export type InputCheck = ((raw: Json, draw?: DrawSeed) => CheckedInput) & {
   coerced?: (raw: Json) => Json;
 };
 
+/** The check of a route: that of a saved pipeline runs in another thread (`schema-thread/`). */
+export type RouteCheck = ((raw: Json) => CheckedInput | Promise<CheckedInput>) & {
+  coerced?: (raw: Json) => Json | Promise<Json>;
+};
+
 const drawRandomly: DrawSeed = (low, high) => randomInt(low, high + 1);
 
 /**

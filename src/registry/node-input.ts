@@ -6,19 +6,31 @@ import { referencesOf } from "../core/pipelines/references.ts";
 import { missingField, unknownFields } from "./missing-field.ts";
 import { type ReferenceType, shorten } from "./reference-type.ts";
 import { createSchemaCheck, type SchemaCheck } from "./schema-check.ts";
+import type { SchemaThread } from "./schema-thread/schema-thread.ts";
 import { canFeed, typeInWords, typeOfValue, typeWithin, type ValueType } from "./value-type.ts";
 
 /**
  * Checks the input of a node against the schema of the endpoint that it calls, as far as the types of its
  * references are known. Returns the faults.
  */
-export type NodeInputCheck = (node: ParsedNode, schema: JsonSchema, typeOf: ReferenceType) => InputFault[];
+export type NodeInputCheck = (
+  node: ParsedNode,
+  target: NodeTarget,
+  typeOf: ReferenceType,
+) => Promise<InputFault[]>;
+
+/** The endpoint that a node calls. */
+export interface NodeTarget {
+  input: JsonSchema;
+  /** The owner who wrote the endpoint's schemas, when it is a saved pipeline. */
+  writtenBy?: string | undefined;
+}
 
 /** Compiled checks of literal values are reused from one definition to the next: each takes milliseconds. */
-export function createNodeInputCheck(): NodeInputCheck {
+export function createNodeInputCheck(schemaThread: Pick<SchemaThread, "checkLiterals">): NodeInputCheck {
   const checks = new WeakMap<JsonSchema, SchemaCheck>();
 
-  return (node, schema, typeOf) => {
+  return async (node, { input: schema, writtenBy }, typeOf) => {
     const faults: InputFault[] = [];
     if (!isObject(node.value)) return faults;
     const { properties = {}, required = [] } = schema as { properties?: JsonObject; required?: string[] };
@@ -42,25 +54,27 @@ export function createNodeInputCheck(): NodeInputCheck {
         );
     }
     if (Object.keys(literals).length === 0) return faults;
-    const written = literalCheck(schema)(literals) ?? [];
+    const fields = fieldsAlone(schema);
+    const written = writtenBy
+      ? await schemaThread.checkLiterals({ ownerId: writtenBy, schema: fields }, literals)
+      : (literalCheck(schema, fields)(literals) ?? []);
     return [
       ...faults,
       ...written.map((fault) => ({ ...fault, loc: [...node.valueLoc, ...fault.loc.slice(1)] })),
     ];
   };
 
-  /** Compiles a check of single fields, without the keywords that concern the whole input. */
-  function literalCheck(schema: JsonSchema): SchemaCheck {
-    const known = checks.get(schema);
-    if (known) return known;
-    const { type, properties, $defs, definitions, components } = schema;
-    const parts = Object.entries({ type, properties, $defs, definitions, components }).filter(
-      ([, part]) => part !== undefined,
-    );
-    const check = createSchemaCheck(Object.fromEntries(parts) as JsonSchema, { every: true });
+  function literalCheck(schema: JsonSchema, fields: JsonSchema): SchemaCheck {
+    const check = checks.get(schema) ?? createSchemaCheck(fields, { every: true });
     checks.set(schema, check);
     return check;
   }
+}
+
+/** Gives a schema of single fields, without the keywords that concern the whole input. */
+function fieldsAlone({ type, properties, $defs, definitions, components }: JsonSchema): JsonSchema {
+  const parts = Object.entries({ type, properties, $defs, definitions, components });
+  return Object.fromEntries(parts.filter(([, part]) => part !== undefined)) as JsonSchema;
 }
 
 /** Checks a value with references against the type that its position accepts. */

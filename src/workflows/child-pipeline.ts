@@ -58,6 +58,7 @@ function checkInput(node: JobSpec, target: CallTarget & { kind: "pipeline" }) {
   const unstored = node.storeIo === false;
   const key = unstored ? transientKey(node.requestId, "input") : `inputs/${node.requestId}-checked.json`;
   return valueActivities(`check the input of ${node.node?.id}`).checkPipelineInput({
+    ownerId: node.ownerId,
     schema: target.input,
     input: node.input,
     key,

@@ -1,7 +1,5 @@
 /** The activities for values of pipelines that are too large for Temporal. They lie in the object store. */
-import { createHash } from "node:crypto";
 import { ApplicationFailure } from "@temporalio/common";
-import { LRUCache } from "lru-cache";
 import type { ErrorCode } from "../../core/errors/catalogue.ts";
 import type { ErrorInfo, InputFault } from "../../core/errors/tempera-error.ts";
 import type { ObjectStore } from "../../core/files/object-store.ts";
@@ -11,8 +9,7 @@ import type { Json, JsonObject, Stored } from "../../core/json/json.ts";
 import { LIMITS } from "../../core/limits.ts";
 import type { JsonSchema } from "../../core/models/model.ts";
 import { longTexts, withStandIns, withTexts } from "../../core/pipelines/stand-ins.ts";
-import { createInputCheck, type InputCheck } from "../../registry/input-check.ts";
-import type { Coercion } from "../../registry/lax-values.ts";
+import type { SchemaThread } from "../../registry/schema-thread/schema-thread.ts";
 
 /**
  * Reads a stored value. Rejects with `pipeline_limit` when it is larger than `bytesMax`, and with
@@ -84,18 +81,22 @@ export function createStoreValue({ objects }: { objects: Pick<ObjectStore, "get"
 }
 
 /** Checks the input of a node that calls a pipeline, and completes it, as a submit does. */
-export function createCheckPipelineInput(
-  { objects }: { objects: Pick<ObjectStore, "get" | "put"> },
-  coercion?: Coercion,
-) {
-  /** Compiled once per schema: a pipeline that many nodes call has one. */
-  const checks = new LRUCache<string, InputCheck>({ max: LIMITS.pipelineChecksCachedMax });
+export function createCheckPipelineInput({
+  objects,
+  schemaThread,
+}: {
+  objects: Pick<ObjectStore, "get" | "put">;
+  schemaThread: Pick<SchemaThread, "checkInput">;
+}) {
   return async function checkPipelineInput({
+    ownerId = "",
     schema,
     input,
     key,
     apart,
   }: {
+    /** The owner of the request; absent from calls of an earlier version. */
+    ownerId?: string;
     schema: JsonSchema;
     input: Stored<JsonObject>;
     /** The key of the completed input, when it is too large to travel inline. */
@@ -103,12 +104,7 @@ export function createCheckPipelineInput(
     /** No record may hold the input, however small it is. */
     apart?: true;
   }): Promise<{ input: Stored<JsonObject> } | { faults: InputFault[] }> {
-    const digest = createHash("sha256").update(writeJson(schema)).digest("base64");
-    const check =
-      checks.get(digest) ??
-      createInputCheck({ schemas: { input: schema, output: {} }, restrictions: [] }, { coercion });
-    checks.set(digest, check);
-    const checked = check(await retrieve(objects, input));
+    const checked = await schemaThread.checkInput({ ownerId, schema }, await retrieve(objects, input));
     if ("faults" in checked) return checked;
     return { input: await (apart ? storeApart : store)(objects, key, checked.input) };
   };

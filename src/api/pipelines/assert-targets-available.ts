@@ -2,6 +2,7 @@ import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { retrieve } from "../../core/files/stored-value.ts";
 import type { Flags } from "../../core/models/flags.ts";
 import { refuseDisabledEndpoint } from "../../core/models/refuse-disabled.ts";
+import { assertEndpointPermitted, type KeyPermissions } from "../../core/owners/key-permissions.ts";
 import type { CallTarget, PipelinePart } from "../../core/pipelines/pipeline.ts";
 import type { JobSpec } from "../../core/requests/job.ts";
 import type { ApiDependencies } from "../dependencies.ts";
@@ -11,12 +12,22 @@ import type { ApiDependencies } from "../dependencies.ts";
  * serve a version that was disabled since, so its node would wait until the pipeline's deadline. An endpoint
  * that an operator has disabled stays disabled.
  *
- * Throws `endpoint_unknown` and `disabled_by_operator`; rejects with `store_unavailable`.
+ * Throws `endpoint_unknown`, `key_endpoint_forbidden` and `disabled_by_operator`; rejects with
+ * `store_unavailable`.
  *
  * @param flags absent when an operator starts the run: flags do not apply then
+ * @param permissions those of the caller's key
  */
 export async function assertTargetsAvailable(
-  { objects, registry, flags }: Pick<ApiDependencies, "objects" | "registry"> & { flags?: Flags },
+  {
+    objects,
+    registry,
+    flags,
+    permissions,
+  }: Pick<ApiDependencies, "objects" | "registry"> & {
+    flags?: Flags;
+    permissions?: KeyPermissions | undefined;
+  },
   {
     endpoint,
     ownerId,
@@ -26,6 +37,7 @@ export async function assertTargetsAvailable(
   if (flags) refuseDisabledEndpoint(flags, "workflow", endpoint, ownerId);
   const targets = await retrieve<Record<string, CallTarget>>(objects, pipeline.callees);
   for (const target of Object.values(targets)) {
+    assertEndpointPermitted({ ...(permissions && { permissions }) }, target.endpoint);
     if (target.kind === "model" && !registry.find(target.endpoint, target.version)) {
       throw new TemperaError(
         "endpoint_unknown",

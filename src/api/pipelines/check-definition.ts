@@ -9,6 +9,7 @@ import { type Callable, createCompileGraph } from "../../registry/compile-graph.
 import { graphPipeline } from "../../registry/graph-pipeline.ts";
 import type { FindPipeline, Registry } from "../../registry/registry.ts";
 import { resolveCallTargets } from "../../registry/resolve-call-targets.ts";
+import type { SchemaThread } from "../../registry/schema-thread/schema-thread.ts";
 
 /** The owner and the endpoint of a definition, and its location in the body. */
 interface Definition {
@@ -29,21 +30,25 @@ export type CheckDefinition = (parsed: ParsedGraph, definition: Definition) => P
 export function createCheckDefinition({
   registry,
   findPipeline,
+  schemaThread,
 }: {
   registry: Pick<Registry, "route">;
   findPipeline: FindPipeline;
+  schemaThread: SchemaThread;
 }): CheckDefinition {
-  const compileGraph = createCompileGraph();
+  const compileGraph = createCompileGraph(schemaThread);
 
   return async (parsed, { ownerId, endpoint: self, loc }) => {
     const endpoints = new Set(parsed.nodes.flatMap(({ endpoint }) => endpoint ?? []));
     const callables = new Map<string, Callable | { fault: string }>();
     for (const endpoint of endpoints) callables.set(endpoint, await callable(endpoint));
-    const compiled = compileGraph(
+    const compiled = await compileGraph(
       parsed,
       (endpoint) => callables.get(endpoint) ?? { fault: notServed(endpoint) },
     );
     if ("faults" in compiled) throw definitionError(compiled.faults);
+    const unusable = await schemaThread.faultOfInputSchema({ ownerId, schema: compiled.schemas.input });
+    if (unusable) throw definitionError([{ ...unusable, loc }]);
     await checkDepth(compiled);
     return compiled;
 
@@ -52,7 +57,8 @@ export function createCheckDefinition({
       if (endpoint === EXECUTE)
         return { fault: `'${EXECUTE}' cannot be a node: save its workflow and call that` };
       const route = registry.route(endpoint) ?? (await findPipeline(endpoint, ownerId));
-      return route ? (route.model ?? route.pipeline).schemas : { fault: notServed(endpoint) };
+      if (!route) return { fault: notServed(endpoint) };
+      return route.model ? route.model.schemas : { ...route.pipeline.schemas, writtenBy: route.writtenBy };
     }
 
     /** Resolves the endpoints that its pipelines call in turn. */

@@ -30,7 +30,7 @@ async function job(off: string[]) {
   const made = await pipelineJob(api as unknown as Parameters<typeof pipelineJob>[0], {
     pipeline: PIPELINE,
     requestId: "r-1",
-    ownerId: "o",
+    caller: { ownerId: "o" },
     input: {},
     cache: true,
   });

@@ -5,11 +5,13 @@ import type { Json, JsonObject } from "../../core/json/json.ts";
 import { LIMITS } from "../../core/limits.ts";
 import type { Price, RetryPolicy } from "../../core/models/model.ts";
 import { refuseDisabledRoute } from "../../core/models/refuse-disabled.ts";
+import { assertEndpointPermitted } from "../../core/owners/key-permissions.ts";
 import { PIPELINE_QUEUE, type PipelineVersion } from "../../core/pipelines/pipeline.ts";
 import { withStandIns } from "../../core/pipelines/stand-ins.ts";
 import type { JobSpec } from "../../core/requests/job.ts";
 import type { Route } from "../../registry/registry.ts";
 import { resolveCallTargets } from "../../registry/resolve-call-targets.ts";
+import type { Caller } from "../auth/key-ring.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 
 /**
@@ -17,30 +19,41 @@ import type { ApiDependencies } from "../dependencies.ts";
  * that it finishes on the versions with which it began.
  *
  * Rejects with `pipeline_limit` when the input is too large for a workflow, with the errors of
- * `resolveCallTargets`, with `disabled_by_operator` when a flag disables a target for this owner, and with
- * `store_unavailable`.
+ * `resolveCallTargets`, with `key_endpoint_forbidden` when the caller's key may not call a target itself, with
+ * `disabled_by_operator` when a flag disables a target for this owner, and with `store_unavailable`.
  */
 export async function pipelineJob(
   api: Pick<ApiDependencies, "objects" | "clock" | "registry" | "findPipeline" | "flags">,
   {
     pipeline,
     requestId,
-    ownerId,
+    caller,
     input,
     cache,
-  }: { pipeline: PipelineVersion; requestId: string; ownerId: string; input: JsonObject; cache: boolean },
+  }: {
+    pipeline: PipelineVersion;
+    requestId: string;
+    caller: Pick<Caller, "ownerId" | "permissions">;
+    input: JsonObject;
+    cache: boolean;
+  },
 ): Promise<
   Pick<JobSpec, "endpoint" | "version" | "taskQueue" | "modelDigest" | "retry" | "timeouts"> &
     Required<Pick<JobSpec, "pipeline">>
 > {
   refuseLarge(input);
+  const { ownerId } = caller;
   const enabled = <T extends Route>(route: T | undefined): T | undefined => {
     if (route) refuseDisabledRoute(api.flags, route, ownerId);
     return route;
   };
+  const permitted = (endpoint: string): string => {
+    assertEndpointPermitted(caller, endpoint);
+    return endpoint;
+  };
   const targets = await resolveCallTargets(pipeline, {
-    registry: { route: (endpoint) => enabled(api.registry.route(endpoint, requestId)) },
-    findPipeline: async (endpoint, owner) => enabled(await api.findPipeline(endpoint, owner)),
+    registry: { route: (endpoint) => enabled(api.registry.route(permitted(endpoint), requestId)) },
+    findPipeline: async (endpoint, owner) => enabled(await api.findPipeline(permitted(endpoint), owner)),
     ownerId,
   });
   const [plan, stored] = await Promise.all([

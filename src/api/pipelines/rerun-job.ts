@@ -5,6 +5,7 @@ import { writeJson } from "../../core/json/exact-json.ts";
 import { inputHash } from "../../core/json/input-hash.ts";
 import type { JsonObject } from "../../core/json/json.ts";
 import { LIMITS } from "../../core/limits.ts";
+import type { KeyPermissions } from "../../core/owners/key-permissions.ts";
 import type { CallTarget, PipelinePart, PipelinePlan, ReusedNode } from "../../core/pipelines/pipeline.ts";
 import type { PipelineRun } from "../../core/pipelines/pipeline-run-store.ts";
 import type { JobSpec } from "../../core/requests/job.ts";
@@ -28,8 +29,8 @@ export interface PreviousRun {
  *
  * Rejects with `input_invalid` for an input that does not fit the pipeline and for unknown nodes,
  * `payload_gone` when the previous run's input has been deleted, `endpoint_unknown` when a version that it
- * calls is no longer served, and `disabled_by_operator` when a flag disables the pipeline, or a target of it,
- * for its owner.
+ * calls is no longer served, `key_endpoint_forbidden` when the caller's key may not call a target of it, and
+ * `disabled_by_operator` when a flag disables the pipeline, or a target of it, for its owner.
  */
 export async function rerunJob(
   api: Pick<ApiDependencies, "objects" | "files" | "clock" | "registry" | "findPipeline" | "flags">,
@@ -39,12 +40,20 @@ export async function rerunJob(
     rerun,
     cache,
     storeIo,
-  }: { requestId: string; rerun: Rerun; cache: boolean; storeIo?: false | undefined },
+    permissions,
+  }: {
+    requestId: string;
+    rerun: Rerun;
+    cache: boolean;
+    storeIo?: false | undefined;
+    /** Those of the caller's key. */
+    permissions?: KeyPermissions | undefined;
+  },
 ): Promise<Pick<JobSpec, "input" | "pipeline" | "rerunOf">> {
   const { plan, callees, depth } = job.pipeline;
   // First, because the other stored parts were deleted together with the input.
   const firstInput = await retrieve<JsonObject>(api.objects, job.input);
-  await assertTargetsAvailable(api, job);
+  await assertTargetsAvailable({ ...api, permissions }, job);
   const inherited = job.pipeline.kept
     ? await retrieve<Record<string, ReusedNode>>(api.objects, job.pipeline.kept)
     : {};
@@ -256,7 +265,7 @@ async function changedInput(
   const input = { ...before, ...fields };
   const route = await sameVersion(api, job);
   const checked = route
-    ? route.checkInput(input)
+    ? await route.checkInput(input)
     : { input, ignored: Object.keys(fields).filter((name) => !Object.hasOwn(before, name)) };
   const inBody = (loc: (string | number)[]) => ["body", "overrides", "input", ...loc.slice(1)];
   if ("faults" in checked)

@@ -3,12 +3,14 @@
  * `saved-pipeline-service.ts`, the check of their definitions in `check-definition.ts`. The jobs that run
  * them are built by `pipeline-job.ts` and `rerun-job.ts`.
  */
+
 import type { Context, Hono } from "hono";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { LIMITS } from "../../core/limits.ts";
 import type { PipelineName } from "../../core/pipelines/saved-pipeline.ts";
 import { TREES } from "../../fal/index.ts";
 import { restWorkflowDetail, restWorkflowItem } from "../../fal/workflow-record.ts";
+import { callOf } from "../auth/call.ts";
 import type { Caller } from "../auth/key-ring.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import { answerJson } from "../http/answer-json.ts";
@@ -26,20 +28,16 @@ const PAGE_MAX = 1_000_000;
  */
 export function pipelineRoutes(
   app: Hono,
-  api: Pick<ApiDependencies, "keyRing" | "limits" | "pipelines" | "checkDefinition" | "clock" | "log">,
+  api: Pick<ApiDependencies, "keyRing" | "pipelines" | "checkDefinition" | "clock" | "log">,
 ): void {
   const service = createSavedPipelineService(api);
   const authenticated = (handle: (c: Context, caller: Caller) => Promise<Response>) => async (c: Context) =>
-    handle(c, await api.keyRing.authenticate(c.req.header("authorization")));
+    handle(c, await api.keyRing.authenticate(c.req.header("authorization"), callOf(c)));
   const named = (c: Context): PipelineName => ({
     ownerId: c.req.param("user_id") ?? "",
     name: c.req.param("name") ?? "",
   });
-  /** Reads a definition. Checking it takes time, so it counts as a call of the caller. */
-  const readBody = async (c: Context, caller: Caller) => {
-    await api.limits.countCall(caller);
-    return readJsonBody(c, LIMITS.pipelineBodyBytesMax);
-  };
+  const readBody = (c: Context) => readJsonBody(c, LIMITS.pipelineBodyBytesMax);
 
   const list = async (c: Context, { ownerId }: Caller): Promise<Response> => {
     const page = countOf(c, "page", 1, PAGE_MAX);
@@ -54,17 +52,13 @@ export function pipelineRoutes(
     });
   };
   const create = async (c: Context, caller: Caller) =>
-    answerJson(
-      c,
-      restWorkflowDetail(await (await service.create(caller, await readBody(c, caller))).save()),
-      201,
-    );
+    answerJson(c, restWorkflowDetail(await (await service.create(caller, await readBody(c))).save()), 201);
   const show = async (c: Context, caller: Caller) =>
     answerJson(c, restWorkflowDetail(await service.show(caller, named(c))));
   const update = async (c: Context, caller: Caller) =>
     answerJson(
       c,
-      restWorkflowDetail(await (await service.update(caller, named(c), await readBody(c, caller))).save()),
+      restWorkflowDetail(await (await service.update(caller, named(c), await readBody(c))).save()),
     );
   const remove = async (c: Context, caller: Caller): Promise<Response> => {
     await service.remove(caller, named(c));

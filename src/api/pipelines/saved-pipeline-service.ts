@@ -2,6 +2,7 @@ import { TemperaError } from "../../core/errors/tempera-error.ts";
 import type { Json, JsonObject } from "../../core/json/json.ts";
 import { LIMITS } from "../../core/limits.ts";
 import { EXECUTE } from "../../core/models/endpoint.ts";
+import { assertEndpointPermitted } from "../../core/owners/key-permissions.ts";
 import type { CompiledGraph, ParsedGraph } from "../../core/pipelines/parsed-graph.ts";
 import { type PipelineName, type SavedPipeline, savedEndpoint } from "../../core/pipelines/saved-pipeline.ts";
 import { readNewWorkflow, readWorkflowChange } from "../../fal/workflow-record.ts";
@@ -18,7 +19,11 @@ interface CheckedChange {
   save(): Promise<SavedPipeline>;
 }
 
-/** Creates, changes and shows saved pipelines, for the Platform API and the older REST API. */
+/**
+ * Creates, changes and shows saved pipelines, for the Platform API and the older REST API. Each rejects with
+ * `key_endpoint_forbidden` for a pipeline that the caller's key may not call, itself or a node of it: other
+ * keys of the owner would run what this one wrote.
+ */
 export interface SavedPipelineService {
   /**
    * Checks a new pipeline. Rejects with `input_invalid` with every fault of its definition; `save` rejects
@@ -38,15 +43,19 @@ type ServiceApi = Pick<ApiDependencies, "pipelines" | "checkDefinition" | "clock
 export function createSavedPipelineService(api: ServiceApi): SavedPipelineService {
   const { pipelines, clock } = api;
   return {
-    create: ({ ownerId }, body) => checkNew(api, ownerId, body),
-    update: ({ ownerId }, name, body) => checkUpdate(api, ownerId, name, body),
+    create: (caller, body) => checkNew(api, caller, body),
+    update: (caller, name, body) => checkUpdate(api, caller, name, body),
 
-    async remove({ ownerId }, name) {
+    async remove(caller, name) {
+      const { ownerId } = caller;
+      assertEndpointPermitted(caller, savedEndpoint(name));
       if (name.ownerId !== ownerId || !(await pipelines.remove(name, clock.nowMs())))
         throw new TemperaError("pipeline_unknown");
     },
 
-    async show({ ownerId }, name, version) {
+    async show(caller, name, version) {
+      const { ownerId } = caller;
+      assertEndpointPermitted(caller, savedEndpoint(name));
       const saved = await pipelines.find(name, version);
       if (!saved || (saved.ownerId !== ownerId && !saved.isPublic))
         throw new TemperaError("pipeline_unknown");
@@ -55,10 +64,12 @@ export function createSavedPipelineService(api: ServiceApi): SavedPipelineServic
   };
 }
 
-async function checkNew(api: ServiceApi, ownerId: string, body: Json): Promise<CheckedChange> {
+async function checkNew(api: ServiceApi, caller: Caller, body: Json): Promise<CheckedChange> {
+  const { ownerId } = caller;
   const read = readNewWorkflow(storableBody(body));
   if ("faults" in read) throw definitionError(read.faults);
   const name = { ownerId, name: read.name };
+  assertEndpointPermitted(caller, savedEndpoint(name));
   if (savedEndpoint(name).startsWith(`${EXECUTE}/`)) {
     const msg =
       "Value error, an owner called 'execute' cannot save workflows: " +
@@ -69,7 +80,7 @@ async function checkNew(api: ServiceApi, ownerId: string, body: Json): Promise<C
     ...name,
     ...read.metadata,
     contents: read.definition.contents,
-    compiled: await compile(api, name, read.definition),
+    compiled: await compile(api, caller, name, read.definition),
   };
   return { name, save: () => saveNew(api, pipeline) };
 }
@@ -94,19 +105,20 @@ async function saveNew(
 
 async function checkUpdate(
   api: ServiceApi,
-  ownerId: string,
+  caller: Caller,
   name: PipelineName,
   body: Json,
 ): Promise<CheckedChange> {
   const { pipelines, clock } = api;
-  const before = name.ownerId === ownerId ? await pipelines.find(name) : undefined;
+  assertEndpointPermitted(caller, savedEndpoint(name));
+  const before = name.ownerId === caller.ownerId ? await pipelines.find(name) : undefined;
   if (!before) throw new TemperaError("pipeline_unknown");
   const read = readWorkflowChange(storableBody(body), name.name);
   if ("faults" in read) throw definitionError(read.faults);
   const { metadata, definition } = read;
   const contents = definition && {
     contents: definition.contents,
-    compiled: await compile(api, name, definition),
+    compiled: await compile(api, caller, name, definition),
   };
   return {
     name,
@@ -133,10 +145,13 @@ function storableBody(body: Json): JsonObject {
 
 async function compile(
   { checkDefinition }: Pick<ServiceApi, "checkDefinition">,
+  caller: Caller,
   name: PipelineName,
   { parsed, contents }: { parsed: ParsedGraph; contents: JsonObject },
 ): Promise<CompiledGraph> {
   const loc = ["body", "contents"];
   refuseTooLarge(contents, loc);
+  for (const { endpoint } of parsed.nodes)
+    if (endpoint !== undefined) assertEndpointPermitted(caller, endpoint);
   return checkDefinition(parsed, { ownerId: name.ownerId, endpoint: savedEndpoint(name), loc });
 }

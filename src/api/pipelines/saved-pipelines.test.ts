@@ -3,6 +3,7 @@ import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { LIMITS } from "../../core/limits.ts";
 import type { PipelineName, SavedPipeline } from "../../core/pipelines/saved-pipeline.ts";
 import type { FindPipeline } from "../../registry/registry.ts";
+import { SchemaThread } from "../../registry/schema-thread/schema-thread.ts";
 import { createSavedPipelines } from "./saved-pipelines.ts";
 
 const saved = (over: Partial<SavedPipeline> = {}): SavedPipeline => ({
@@ -55,7 +56,11 @@ let findPipeline: FindPipeline;
 beforeEach(async () => {
   store = createStore();
   now = 1_000_000;
-  ({ findPipeline } = await createSavedPipelines({ pipelines: store, clock: { nowMs: () => now } }));
+  ({ findPipeline } = await createSavedPipelines({
+    pipelines: store,
+    clock: { nowMs: () => now },
+    schemaThread: new SchemaThread(),
+  }));
 });
 const version = async (endpoint = "workflows/ann/video", ownerId = "ann") =>
   (await findPipeline(endpoint, ownerId))?.pipeline.version;

@@ -9,26 +9,26 @@ import {
   savedName,
 } from "../../core/pipelines/saved-pipeline.ts";
 import { graphPipeline } from "../../registry/graph-pipeline.ts";
-import type { Coercion } from "../../registry/lax-values.ts";
-import { type FindPipeline, type PipelineRoute, pipelineRoute } from "../../registry/registry.ts";
+import { type FindPipeline, type PipelineRoute, savedPipelineRoute } from "../../registry/registry.ts";
+import type { SchemaThread } from "../../registry/schema-thread/schema-thread.ts";
 
-/** A saved pipeline with its compiled route. */
+/** A saved pipeline with its route. */
 interface Found {
   route: PipelineRoute;
-  /** Changes with every part of the route. */
-  updatedAtMs: number;
   ownerId: string;
   isPublic: boolean;
 }
 
+interface PipelineSources {
+  pipelines: Pick<PipelineStore, "find">;
+  schemaThread: SchemaThread;
+}
+
 /** Reads the store at each call: definitions are checked against the pipelines that exist at that time. */
-export function createFindPipeline(
-  pipelines: Pick<PipelineStore, "find">,
-  coercion?: Coercion,
-): FindPipeline {
+export function createFindPipeline(sources: PipelineSources): FindPipeline {
   return async (endpoint, ownerId) => {
     const name = savedName(endpoint);
-    return visibleTo(ownerId, name && (await read({ pipelines, coercion }, name)));
+    return visibleTo(ownerId, name && (await read(sources, name)));
   };
 }
 
@@ -43,16 +43,16 @@ export function createFindPipeline(
 export async function createSavedPipelines({
   pipelines,
   clock,
-  coercion,
+  schemaThread,
 }: {
   pipelines: Pick<PipelineStore, "find" | "onChange">;
   clock: Clock;
-  coercion?: Coercion | undefined;
+  schemaThread: SchemaThread;
 }): Promise<{ findPipeline: FindPipeline } & AsyncDisposable> {
   const cache = new InvalidatedCache<string, Found | undefined>({
-    read: async (endpoint, last) => {
+    read: async (endpoint) => {
       const name = savedName(endpoint);
-      return name && read({ pipelines, coercion }, name, last);
+      return name && read({ pipelines, schemaThread }, name);
     },
     ttlMs: LIMITS.pipelineCacheMs,
     entriesMax: LIMITS.pipelinesCachedMax,
@@ -75,25 +75,14 @@ export async function createSavedPipelines({
 const visibleTo = (ownerId: string, found: Found | undefined): PipelineRoute | undefined =>
   found && (found.isPublic || found.ownerId === ownerId) ? found.route : undefined;
 
-/**
- * @param before the result of the previous read; its compiled input check is reused
- * when nothing has changed, because compiling one takes long
- */
 async function read(
-  { pipelines, coercion }: { pipelines: Pick<PipelineStore, "find">; coercion?: Coercion | undefined },
+  { pipelines, schemaThread }: PipelineSources,
   name: PipelineName,
-  before?: Found,
 ): Promise<Found | undefined> {
   const saved = await pipelines.find(name);
   if (!saved) return undefined;
-  const { ownerId, isPublic, updatedAtMs } = saved;
-  const { route } =
-    before?.updatedAtMs === updatedAtMs &&
-    before.isPublic === isPublic &&
-    before.route.pipeline.version === String(saved.version)
-      ? before
-      : { route: pipelineRoute(versionOf(saved), coercion) };
-  return { route, ownerId, isPublic, updatedAtMs };
+  const { ownerId, isPublic } = saved;
+  return { route: savedPipelineRoute(versionOf(saved), ownerId, schemaThread), ownerId, isPublic };
 }
 
 const versionOf = ({ ownerId, name, title, description = "", version, compiled, isPublic }: SavedPipeline) =>

@@ -6,7 +6,8 @@
  */
 import type { Context } from "hono";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
-import { type Lifecycle, withLifetime } from "../../core/files/lifecycle.ts";
+import { keptPrivate, type Lifecycle, withLifetime } from "../../core/files/lifecycle.ts";
+import { withoutOwnSignatures } from "../../core/files/private-address.ts";
 import { store, storeApart, transientKey } from "../../core/files/stored-value.ts";
 import type { Json } from "../../core/json/json.ts";
 import { type ModelVersion, type RetryPolicy, taskQueueOf } from "../../core/models/model.ts";
@@ -97,7 +98,7 @@ export async function readSubmission(
     named === EXECUTION
       ? await openExecution(api.checkDefinition, caller, body)
       : { route: named, raw: body };
-  const checked = route.checkInput(raw);
+  const checked = await route.checkInput(withoutOwnSignatures(raw, caller.ownerId));
   if ("faults" in checked) throw new TemperaError("input_invalid", undefined, { faults: checked.faults });
   const { options, retryOf } = await readCallerOptions(api, c, caller, { direct });
   const { requestId, storeIo } = options;
@@ -106,7 +107,7 @@ export async function readSubmission(
     : await pipelineJob(api, {
         pipeline: route.pipeline,
         requestId,
-        ownerId: caller.ownerId,
+        caller,
         input: checked.input,
         cache: wantsCache(c.req.header(CACHE_HEADER)),
       });
@@ -153,8 +154,11 @@ export async function readCallerOptions(
   caller: Caller,
   { direct = false }: { direct?: boolean } = {},
 ): Promise<{ options: CallerOptions; retryOf: (policy: RetryPolicy) => RetryPolicy }> {
-  const lifecycle = outputLifecycle(api, c.req.header(LIFECYCLE_PREFERENCE_HEADER), caller.ownerId);
-  const { weight, inProgress } = (await api.limits.of(caller)).owner;
+  const { weight, inProgress, privateFiles } = (await api.limits.of(caller)).owner;
+  const lifecycle = outputLifecycle(api, c.req.header(LIFECYCLE_PREFERENCE_HEADER), {
+    ownerId: caller.ownerId,
+    isPrivate: privateFiles === true,
+  });
   const { priority, startTimeoutMs, noRetry, retryLimits, storeIo } = submitOptions((name) =>
     c.req.header(name),
   );
@@ -180,16 +184,17 @@ export async function readCallerOptions(
 }
 
 /**
- * Chooses the lifecycle of what a job produces: its caller's preference, else its owner's default, else the
- * installation's retention time. `undefined` means kept for ever and readable by everybody; such files need
+ * Chooses the lifecycle of what a job produces: its caller's preference, else its owner's default, else that of
+ * the owner's plan and the installation's retention time. `undefined` means kept for ever and readable by everybody; such files need
  * no record.
  */
 function outputLifecycle(
   { storageDefaults, times }: Pick<ApiDependencies, "storageDefaults" | "times">,
   header: string | undefined,
-  ownerId: string,
+  { ownerId, isPrivate }: { ownerId: string; isPrivate: boolean },
 ): Lifecycle | undefined {
-  const wanted = resolveLifecycle(header, LIFECYCLE_PREFERENCE_HEADER, storageDefaults.of(ownerId));
+  const asked = resolveLifecycle(header, LIFECYCLE_PREFERENCE_HEADER, storageDefaults.of(ownerId));
+  const wanted = isPrivate ? keptPrivate(asked) : asked;
   const keptMs = times?.of(ownerId).artifactMs;
   const lifecycle = setsLifetime(header) ? wanted : withLifetime(wanted, keptMs);
   // Where files have a retention time, a file without a record is deleted when that has passed. So a file

@@ -1,0 +1,219 @@
+/**
+ * Checks values against schemas that owners wrote, in a thread with a deadline: to compile one takes up to a
+ * fifth of a second, in which a gateway would answer nobody. Schemas of models and of pipelines that come with
+ * the program are compiled in the process itself, at its start.
+ */
+import { createHash } from "node:crypto";
+import { extname, join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { Worker } from "node:worker_threads";
+import { LRUCache } from "lru-cache";
+import { type InputFault, TemperaError } from "../../core/errors/tempera-error.ts";
+import { parseJson, writeJson } from "../../core/json/exact-json.ts";
+import type { Json, JsonObject } from "../../core/json/json.ts";
+import { LIMITS } from "../../core/limits.ts";
+import type { JsonSchema } from "../../core/models/model.ts";
+import type { CheckedInput } from "../input-check.ts";
+import type { Coercion } from "../lax-values.ts";
+import { type Answer, READY, type Task, type TaskKind } from "./task.ts";
+
+const PROGRAM = pathToFileURL(join(import.meta.dirname, `thread${extname(import.meta.filename)}`));
+/** The source needs tsx, which a thread has to register for itself; compiled code does not. */
+const ENTRY = PROGRAM.href.endsWith(".ts") ? throughTsx(PROGRAM) : PROGRAM;
+/** Refused schemas that are remembered, so that each costs its deadline once. */
+const REFUSED_MAX = 1_000;
+
+interface Waiting {
+  task: Task;
+  done: (answer: Answer) => void;
+  fail: (error: unknown) => void;
+}
+
+export interface SchemaThreadOptions {
+  /** Longest time of one task, in milliseconds. @default LIMITS.schemaTaskMs */
+  deadlineMs?: number;
+  /** @default "lax" */
+  coercion?: Coercion | undefined;
+}
+
+/** A schema with the owner who wrote it, whose other schemas wait for it. */
+export interface OwnedSchema {
+  ownerId: string;
+  schema: JsonSchema;
+}
+
+/**
+ * The thread of a process. It starts with its first task, and again after it was ended. Owners take turns, so
+ * that one who asks much waits for himself. All methods reject with `rate_limited` when too many tasks of the
+ * owner wait. A schema that takes too long, needs too much memory or cannot be compiled gives a fault.
+ */
+export class SchemaThread implements AsyncDisposable {
+  readonly #deadlineMs: number;
+  readonly #coercion: Coercion;
+  /** Waiting tasks by owner; the first owner is next. */
+  readonly #waiting = new Map<string, Waiting[]>();
+  readonly #refused = new LRUCache<string, string>({ max: REFUSED_MAX });
+  #worker: Promise<Worker> | undefined;
+  #busy = false;
+  #isClosed = false;
+
+  constructor({ deadlineMs = LIMITS.schemaTaskMs, coercion = "lax" }: SchemaThreadOptions = {}) {
+    this.#deadlineMs = deadlineMs;
+    this.#coercion = coercion;
+  }
+
+  /** Checks and completes an input. */
+  async checkInput(owned: OwnedSchema, raw: Json): Promise<CheckedInput> {
+    const answer = await this.#ask("input", owned, raw);
+    return "unusable" in answer
+      ? { faults: [faultOf(answer.unusable)] }
+      : (parseJson(answer.result) as CheckedInput);
+  }
+
+  /** Gives the fault of a schema that cannot be used as that of a pipeline's input. */
+  async faultOfInputSchema(owned: OwnedSchema): Promise<InputFault | undefined> {
+    const answer = await this.#ask("input", owned, {});
+    return "unusable" in answer ? faultOf(answer.unusable) : undefined;
+  }
+
+  /** Gives an input with its scalars coerced, or the input itself when its schema is refused. */
+  async coerced(owned: OwnedSchema, raw: Json): Promise<Json> {
+    const answer = await this.#ask("coerced", owned, raw);
+    return "unusable" in answer ? raw : parseJson(answer.result);
+  }
+
+  /** Checks fields of a node's input; gives all their faults. */
+  async checkLiterals(owned: OwnedSchema, literals: JsonObject): Promise<InputFault[]> {
+    const answer = await this.#ask("literals", owned, literals);
+    return "unusable" in answer ? [faultOf(answer.unusable)] : (parseJson(answer.result) as InputFault[]);
+  }
+
+  /** Ends the thread. Tasks that wait are rejected. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#isClosed = true;
+    const worker = await this.#worker?.catch(() => undefined);
+    await worker?.terminate();
+  }
+
+  #ask(kind: TaskKind, { ownerId, schema }: OwnedSchema, value: Json): Promise<Answer> {
+    const task = { kind, coercion: this.#coercion, schema: writeJson(schema), value: writeJson(value) };
+    const refused = this.#refused.get(digestOf(task));
+    if (refused !== undefined) return Promise.resolve({ unusable: refused });
+    const own = this.#waiting.get(ownerId) ?? [];
+    if (own.length >= LIMITS.schemaTasksWaitingMax)
+      return Promise.reject(
+        new TemperaError("rate_limited", "Too many checks of this owner's workflows wait. Try again."),
+      );
+    return new Promise((done, fail) => {
+      own.push({ task, done, fail });
+      this.#waiting.set(ownerId, own);
+      void this.#work();
+    });
+  }
+
+  /** Performs the waiting tasks, one after the other. */
+  async #work(): Promise<void> {
+    if (this.#busy) return;
+    this.#busy = true;
+    for (let next = this.#next(); next; next = this.#next()) {
+      try {
+        next.done(await this.#perform(next.task));
+      } catch (error) {
+        next.fail(error);
+      }
+    }
+    this.#busy = false;
+  }
+
+  /** Takes the next task of the owner who has waited longest, and puts that owner last. */
+  #next(): Waiting | undefined {
+    const [first] = this.#waiting;
+    if (!first) return undefined;
+    const [ownerId, own] = first;
+    const next = own.shift();
+    this.#waiting.delete(ownerId);
+    if (own.length > 0) this.#waiting.set(ownerId, own);
+    return next;
+  }
+
+  async #perform(task: Task): Promise<Answer> {
+    if (this.#isClosed) throw new TemperaError("store_unavailable", "The process is stopping. Try again.");
+    const worker = await this.#start();
+    const answer = await answerOf(worker, task, this.#deadlineMs);
+    if (answer) return answer;
+    await worker.terminate();
+    if (this.#isClosed) return this.#perform(task);
+    const unusable = `it takes more than ${this.#deadlineMs} ms or too much memory to check`;
+    this.#refused.set(digestOf(task), unusable);
+    return { unusable };
+  }
+
+  /** Gives the thread that runs, or starts one. */
+  async #start(): Promise<Worker> {
+    const starting = (this.#worker ??= startWorker());
+    const forget = (): void => {
+      if (this.#worker === starting) this.#worker = undefined;
+    };
+    try {
+      const worker = await starting;
+      if (worker.listenerCount("exit") === 0) worker.once("exit", forget);
+      return worker;
+    } catch (error) {
+      forget();
+      throw error;
+    }
+  }
+}
+
+const digestOf = ({ kind, schema }: Task): string =>
+  `${kind} ${createHash("sha256").update(schema).digest("base64")}`;
+
+const faultOf = (reason: string): InputFault => ({
+  loc: ["body"],
+  msg: `Value error, the workflow's input schema cannot be used: ${reason.slice(0, 500)}`,
+  type: "value_error",
+});
+
+/** Gives the address of a program that loads another one, written in TypeScript. */
+function throughTsx(program: URL): URL {
+  const tsx = import.meta.resolve("tsx/esm/api");
+  const source = `import { register } from "${tsx}"; register(); await import("${program.href}");`;
+  return new URL(`data:text/javascript,${encodeURIComponent(source)}`);
+}
+
+/** Starts the thread and waits until it has loaded its code, so that this takes no part in a deadline. */
+async function startWorker(): Promise<Worker> {
+  const worker = new Worker(ENTRY, {
+    execArgv: [],
+    resourceLimits: { maxOldGenerationSizeMb: LIMITS.schemaThreadMib },
+    // Nothing of the environment is of use to it.
+    env: {},
+  });
+  worker.unref();
+  await new Promise<void>((ready, fail) => {
+    worker.once("message", (message) =>
+      message === READY ? ready() : fail(new Error("the schema thread began with another message")),
+    );
+    worker.once("error", fail);
+  });
+  worker.removeAllListeners("error");
+  return worker;
+}
+
+/** Gives `undefined` when the thread ended, or gave no answer in time. */
+function answerOf(worker: Worker, task: Task, deadlineMs: number): Promise<Answer | undefined> {
+  return new Promise((done) => {
+    const timer = setTimeout(() => end(undefined), deadlineMs);
+    const fail = (): void => end(undefined);
+    const end = (answer: Answer | undefined): void => {
+      clearTimeout(timer);
+      worker.off("message", end).off("error", fail).off("exit", fail);
+      // An error that comes later, while the thread is being ended, concerns nobody.
+      worker.on("error", () => {});
+      done(answer);
+    };
+    worker.removeAllListeners("error");
+    worker.once("message", end).once("error", fail).once("exit", fail);
+    worker.postMessage(task);
+  });
+}

@@ -1,0 +1,18 @@
+/** The messages between a process and its schema thread. Schemas and values travel as exact JSON texts. */
+import type { Coercion } from "../lax-values.ts";
+
+/** `input` checks and completes an input, `coerced` only coerces it, `literals` checks fields of a node. */
+export type TaskKind = "input" | "coerced" | "literals";
+
+export interface Task {
+  kind: TaskKind;
+  coercion: Coercion;
+  schema: string;
+  value: string;
+}
+
+/** The result as exact JSON, or the reason why the schema cannot be compiled. */
+export type Answer = { result: string } | { unusable: string };
+
+/** Sent once, when the thread has loaded its code. */
+export const READY = "ready";

@@ -1,0 +1,44 @@
+/**
+ * The schema thread: compiles schemas that owners wrote, and checks values against them. `SchemaThread` starts
+ * it, gives it one task at a time, and ends it when a task takes too long.
+ */
+import { createHash } from "node:crypto";
+import { parentPort } from "node:worker_threads";
+import { LRUCache } from "lru-cache";
+import { parseJson, writeJson } from "../../core/json/exact-json.ts";
+import type { Json } from "../../core/json/json.ts";
+import { LIMITS } from "../../core/limits.ts";
+import type { JsonSchema } from "../../core/models/model.ts";
+import { createInputCheck } from "../input-check.ts";
+import { createSchemaCheck } from "../schema-check.ts";
+import { type Answer, READY, type Task } from "./task.ts";
+
+type Compiled = (value: Json) => unknown;
+
+/** Compiled once per digest; the least recently used are evicted. */
+const compiled = new LRUCache<string, Compiled>({ max: LIMITS.pipelineChecksCachedMax });
+
+function compile({ kind, coercion, schema: text }: Task): Compiled {
+  const schema = parseJson(text) as JsonSchema;
+  if (kind === "literals") {
+    const check = createSchemaCheck(schema, { every: true });
+    return (value) => check(value) ?? [];
+  }
+  const check = createInputCheck({ schemas: { input: schema, output: {} }, restrictions: [] }, { coercion });
+  return kind === "input" ? (value) => check(value) : (value) => check.coerced?.(value) ?? value;
+}
+
+function perform(task: Task): Answer {
+  const digest = createHash("sha256").update(task.schema).digest("base64");
+  const key = `${task.kind} ${task.coercion} ${digest}`;
+  try {
+    const check = compiled.get(key) ?? compile(task);
+    compiled.set(key, check);
+    return { result: writeJson(check(parseJson(task.value)) as Json) };
+  } catch (error) {
+    return { unusable: (error as Error).message };
+  }
+}
+
+parentPort?.on("message", (task: Task) => parentPort?.postMessage(perform(task)));
+parentPort?.postMessage(READY);
