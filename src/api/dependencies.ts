@@ -1,5 +1,6 @@
 import type { EngineStores } from "../core/engines/stores.ts";
 import type { ObjectStore } from "../core/files/object-store.ts";
+import type { SignAddress } from "../core/files/private-address.ts";
 import type { FileStores } from "../core/files/stores.ts";
 import type { Flags } from "../core/models/flags.ts";
 import type { ModelStores } from "../core/models/stores.ts";
@@ -27,6 +28,7 @@ import type { KeyHashes } from "./auth/key-hashes.ts";
 import type { KeyRing } from "./auth/key-ring.ts";
 import type { Tokens } from "./auth/tokens.ts";
 import type { StorageDefaults } from "./files/storage-defaults.ts";
+import type { PublicAddresses } from "./http/address.ts";
 import type { OwnerLimits } from "./limits/owner-limits.ts";
 import type { CheckDefinition } from "./pipelines/check-definition.ts";
 import type { RetentionClock } from "./requests/retention-clock.ts";
@@ -68,6 +70,8 @@ export interface FilePorts extends FileStores {
   storageDefaults: Pick<StorageDefaults, "of">;
   /** Signs upload addresses and the addresses of signed files. */
   uploadSecret: Uint8Array;
+  /** Signs the private addresses of answers. */
+  signAddress: SignAddress;
 }
 
 /** Owners: their keys, plans and limits. */
@@ -109,15 +113,13 @@ export interface OperationPorts extends Pick<OperationStores, "audit" | "retenti
 }
 
 /** The settings of the HTTP service. */
-export interface HttpSettings {
+export interface HttpSettings extends PublicAddresses {
   /** Largest request body, in bytes. */
   bodyBytesMax: number;
   /** Sync runs and streams that one owner may have open here at once. */
   runsMax: number;
-  /** Base of the addresses given to callers; `undefined`: the address that the caller used. */
-  publicUrl: string | undefined;
-  /** Base of the addresses of files in outputs, as GPU workers write them. */
-  outputUrl?: string;
+  /** Bases of the addresses of files in outputs, as GPU workers write them now, or did before a change. */
+  outputUrls?: readonly string[];
   /** Whether `X-Forwarded-Proto` and `X-Forwarded-Host` are believed. */
   trustProxy?: boolean;
   /**

@@ -12,6 +12,7 @@ import {
 import { createAuthFailureLimiter } from "./auth/auth-failure-limiter.ts";
 import { tokenRoutes } from "./auth/token-routes.ts";
 import type { ApiDependencies } from "./dependencies.ts";
+import { createFilesHostGuard } from "./files/files-host.ts";
 import { filesRoutes, storageRoutes } from "./files/routes.ts";
 import { addHealthRoutes, HEALTH_PATHS } from "./health/routes.ts";
 import { rawPath } from "./http/address.ts";
@@ -54,6 +55,7 @@ export function createGateway(api: ApiDependencies): Hono {
   const app = new Hono({ getPath: createGetPath(api.trustProxy === true) });
   if (api.trustProxy) app.use(trustForwardedOrigin);
   app.use(createAuthFailureLimiter({ trustProxy: api.trustProxy === true, failures: api.authFailures }));
+  app.use(createFilesHostGuard(api.filesUrl));
   app.use(createBrowserHeaders());
 
   queueRoutes(app, api);

@@ -50,6 +50,21 @@ it("serves an artifact, whose address is its secret", async () => {
   expect((await gateway.request(`/files/${ARTIFACT}`, { method: "HEAD" })).status).toBe(200);
 });
 
+it("serves an artifact on the host name of the files only, when there is one", async () => {
+  const filesUrl = "https://files.example.com";
+  const apart = createWaitingGateway({
+    objects,
+    health: health.role("gateway"),
+    log,
+    trustProxy: false,
+    filesUrl,
+  });
+  expect((await apart.request(`${filesUrl}/files/${ARTIFACT}`)).status).toBe(200);
+  expect((await apart.request(`${filesUrl}/health/live`)).status).toBe(421);
+  const sent = await apart.request(`https://api.example.com/files/${ARTIFACT}`);
+  expect([sent.status, sent.headers.get("location")]).toEqual([307, `${filesUrl}/files/${ARTIFACT}`]);
+});
+
 it("refuses calls of the admin service in its own form", async () => {
   const answer = await admin.request("/v1/keys");
   expect(answer.status).toBe(503);

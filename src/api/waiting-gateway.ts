@@ -4,6 +4,7 @@ import type { Log } from "../core/operations/log.ts";
 import type { RoleHealth } from "../core/operations/process-health.ts";
 import { falError, parseFilePath, TREES } from "../fal/index.ts";
 import { createArtifact } from "./files/file.ts";
+import { createFilesHostGuard, filesHostRedirect } from "./files/files-host.ts";
 import { createBrowserHeaders } from "./gateway.ts";
 import { addHealthRoutes } from "./health/routes.ts";
 import { rawPath } from "./http/address.ts";
@@ -16,6 +17,7 @@ export interface WaitingGatewayDependencies {
   health: RoleHealth;
   log: Log;
   trustProxy: boolean | undefined;
+  filesUrl?: string | undefined;
 }
 
 /** The error of a call that needs PostgreSQL. The log has its address and why it was not reached. */
@@ -32,12 +34,14 @@ export const NOT_REACHED = {
 export function createWaitingGateway(api: WaitingGatewayDependencies): Hono {
   const app = new Hono({ getPath: createGetPath(api.trustProxy === true) });
   if (api.trustProxy) app.use(trustForwardedOrigin);
+  app.use(createFilesHostGuard(api.filesUrl));
   app.use(createBrowserHeaders());
   addHealthRoutes(app, api);
   const artifact = createArtifact(api);
   app.get(`${TREES.files.prefix}/*`, (c, next) => {
     const path = parseFilePath(rawPath(c).slice(TREES.files.prefix.length + 1));
-    return path?.kind === "artifact" && !path.sign ? artifact(c, path.path) : next();
+    if (path?.kind !== "artifact" || path.sign) return next();
+    return filesHostRedirect(c, api.filesUrl) ?? artifact(c, path.path);
   });
   app.all("*", (c) => {
     const { status, headers, body } = falError(NOT_REACHED);

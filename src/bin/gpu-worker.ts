@@ -20,6 +20,7 @@ import { createVersionInUse } from "../adapters/temporal/version-in-use.ts";
 import { startGpuWorker } from "../adapters/temporal/worker/workers.ts";
 import type { EngineStatus } from "../core/engines/engine-status.ts";
 import { isTemperaError } from "../core/errors/tempera-error.ts";
+import { createNameArtifact } from "../core/files/artifact.ts";
 import { LIMITS } from "../core/limits.ts";
 import { type ModelVersion, taskQueueOf } from "../core/models/model.ts";
 import { TEST_MODELS_REMEDY } from "../core/models/test-models.ts";
@@ -38,6 +39,7 @@ import {
 import { ENGINE_PROGRAMS } from "../gpu-workers/worker/process/engine-programs.ts";
 import { PollScheduler } from "../gpu-workers/worker/scheduling/poll-scheduler.ts";
 import { createWorkerLog } from "../gpu-workers/worker/worker-log.ts";
+import { outputUrls } from "./file-signing.ts";
 import type { Parts } from "./parts.ts";
 import { isMain, type Role, runRole } from "./role.ts";
 
@@ -187,7 +189,10 @@ async function createGpuActivities(
   });
   closing.defer(() => nodeCache[Symbol.asyncDispose]());
   const fetchInput = createFetchInput({
-    http: createGuardedFetch({ allowed: parts.allowedPrivate, trusted: [`${parts.publicUrl}/files/`] }),
+    http: createGuardedFetch({
+      allowed: parts.allowedPrivate,
+      trusted: outputUrls(parts).map((url) => `${url}/files/`),
+    }),
     objects: parts.objects,
     folder: inputs.path,
     resolveFileUrl,
@@ -203,6 +208,7 @@ async function createGpuActivities(
       nodeCache,
       keptBytes: new ByteBudget(LIMITS.artifactsKeptBytesMax),
       recordOutcome: createRecordOutcome({ ...parts, clock: systemClock }),
+      nameArtifact: createNameArtifact(await parts.secrets.secret("artifacts")),
       storeWait: {
         resultMs: parts.config.worker.resultWaitSeconds * 1000,
         jobMs: parts.config.worker.storeWaitSeconds * 1000,

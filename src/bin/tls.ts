@@ -53,9 +53,11 @@ function serverNames({ server, tls }: Config): string[] {
   if (wrong !== undefined)
     throw new Error(`TEMPERA_TLS_NAMES: "${wrong}" is neither a host name nor an address; correct it.`);
   const fal = Object.values(TREES).flatMap(({ hosts }) => [...hosts]);
-  const publicHost = server.publicUrl ? [new URL(server.publicUrl).hostname.replace(/^\[|\]$/g, "")] : [];
+  const publicHosts = [server.publicUrl, server.filesUrl].flatMap((url) =>
+    url ? [new URL(url).hostname.replace(/^\[|\]$/g, "")] : [],
+  );
   const bound = ["0.0.0.0", "::"].includes(server.host) ? [] : [server.host];
-  const all = ["localhost", "127.0.0.1", "::1", ...fal, ...publicHost, ...bound, ...configured];
+  const all = ["localhost", "127.0.0.1", "::1", ...fal, ...publicHosts, ...bound, ...configured];
   return [...new Set(all.map((name) => name.toLowerCase()))];
 }
 

@@ -152,6 +152,14 @@ describe("faults", () => {
     ]),
   );
 
+  it("refuses one host name for files and for the API, and takes two", () => {
+    const server = (files: string) => `server: { publicUrl: "https://a.example/x", filesUrl: "${files}" }`;
+    expect(faults(server("https://a.example:444")).join()).toMatch(
+      /server\.filesUrl: must have another host name than server\.publicUrl \(both have a\.example\)/,
+    );
+    expect(() => faults(server("https://files.a.example"))).toThrow("accepted");
+  });
+
   it.each(["toString", "constructor", "__proto__"])("refuses an unknown group called %s", (name) =>
     expect(faults(`${name}: {}`).join()).toContain(`"${name}" is not a group`),
   );

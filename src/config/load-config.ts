@@ -78,8 +78,20 @@ export function readConfig(env: Environment = process.env, flags: readonly strin
       sources.set(path, value.at);
     } else faults.push(faultOf(value, path, setting, parsed.error.issues));
   }
+  faults.push(...conflictsOf(config as Partial<Config>, sources));
   if (faults.length > 0) throw new ConfigFaults(faults, (config as Partial<Config>).log?.format);
   return { config: config as Config, sources };
+}
+
+/** Lists the faults of values that are valid, but not together. */
+function conflictsOf({ server }: Partial<Config>, sources: Map<string, string>): string[] {
+  const hostOf = (address: string | undefined) => address && new URL(address).hostname;
+  const filesHost = hostOf(server?.filesUrl);
+  if (!filesHost || filesHost !== hostOf(server?.publicUrl)) return [];
+  return [
+    `${sources.get("server.filesUrl")}: server.filesUrl: must have another host name than server.publicUrl ` +
+      `(both have ${filesHost}); give the files a name of their own, such as files.${filesHost}`,
+  ];
 }
 
 function faultOf(

@@ -181,6 +181,22 @@ export const SETTINGS = {
       "Base of the URLs in responses and of artifacts, if clients reach the gateway by another name. " +
         "Default: the base that the caller used; for artifacts `http://localhost:<port>`.",
     ),
+    filesUrl: setting(
+      "TEMPERA_FILES_URL",
+      url("http:", "https:"),
+      undefined,
+      "Base of the URLs of files, on a host name of their own that leads to the same gateway: " +
+        "`https://files.example.com`. Files come from strangers, and a page of that host cannot call the API. " +
+        "Recommended where others reach the gateway. Default: the base of all other URLs.",
+    ),
+    fileUrlSeconds: setting(
+      "TEMPERA_FILE_URL_SECONDS",
+      number(z.number().int().min(60).max(LIMITS.signedAddressSecondsMax)),
+      3600,
+      "Time that the signed URLs of private files in answers and webhooks are valid. " +
+        "A result that is read again has fresh ones.",
+      { unit: "seconds", live: true },
+    ),
     bodyBytesMax: setting(
       "TEMPERA_BODY_BYTES_MAX",
       number(z.number().int().min(1024).max(1_073_741_824)),

@@ -6,7 +6,7 @@ import { connect } from "node:net";
 import { gzipSync } from "node:zlib";
 import { createFalClient } from "@fal-ai/client";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { createSignatures } from "../../src/api/files/signatures.ts";
+import { createSignatures } from "../../src/core/files/signatures.ts";
 import { systemClock } from "../../src/core/operations/clock.ts";
 import { startTestPlatform, type TestPlatform } from "./platform.ts";
 

@@ -4,6 +4,8 @@ import { buffer } from "node:stream/consumers";
 import { describe, expect, it } from "vitest";
 import type { ArtifactHead } from "../../core/engines/engine.ts";
 import { storeFull } from "../../core/errors/store-failure.ts";
+import { createNameArtifact } from "../../core/files/artifact.ts";
+import { keptPrivate, type Lifecycle } from "../../core/files/lifecycle.ts";
 import type { JsonObject } from "../../core/json/json.ts";
 import { LIMITS } from "../../core/limits.ts";
 import { ArtifactSink } from "./artifact-sink.ts";
@@ -18,7 +20,9 @@ const HEAD: ArtifactHead = {
   bytes: BYTES.length,
   sha256: SHA256,
 };
-const KEY = `artifacts/${SHA256.slice(0, 2)}/${SHA256}.png`;
+const NAMES = createNameArtifact(Buffer.alloc(32));
+const NAME = NAMES("ann", SHA256);
+const KEY = `artifacts/${NAME.slice(0, 2)}/${NAME}.png`;
 
 async function* chunks(...parts: Uint8Array[]): AsyncGenerator<Uint8Array> {
   yield* parts;
@@ -47,15 +51,23 @@ const sinkOn = (
     keptBytes,
     files: { begin: unexpected, claim: unexpected, store: unexpected },
     clock: { nowMs: () => 0 },
-    publicUrl: "http://localhost:8080",
+    nameArtifact: NAMES,
+    filesUrl: "http://localhost:8080",
     job: { requestId: "019a1b2c-0000-7000-8000-000000000000", ownerId: "ann" },
     inline,
     warn: () => {},
   });
 const unexpected = () => Promise.reject(new Error("a record was written for a file without a lifecycle"));
 
+it("has another name for each owner: nobody finds out by the bytes what another one has", () => {
+  const other = createNameArtifact(Buffer.alloc(32, 1));
+  const names = [NAMES("ann", SHA256), NAMES("bob", SHA256), other("ann", SHA256), SHA256];
+  expect(new Set(names).size).toBe(4);
+  for (const name of names) expect(name).toMatch(/^[0-9a-f]{64}$/);
+});
+
 describe("a produced file", () => {
-  it("is stored under its content before the output names it", async () => {
+  it("is stored under its owner and its content before the output names it", async () => {
     const objects = createObjects();
     const sink = sinkOn(objects);
     await sink.store(HEAD, chunks(BYTES.subarray(0, 3), BYTES.subarray(3)));
@@ -85,7 +97,7 @@ describe("a produced file", () => {
     const sink = sinkOn(objects, true);
     await sink.store({ ...HEAD, bytes: large.length, sha256 }, chunks(large));
     expect(sink.resolve({ file: { $artifact: 0 } })).toMatchObject({
-      file: { url: expect.stringContaining(`/files/${sha256.slice(0, 2)}/`) },
+      file: { url: expect.stringContaining(`/files/${NAMES("ann", sha256).slice(0, 2)}/`) },
     });
     expect(objects.stored.size).toBe(1);
   });
@@ -146,23 +158,32 @@ function createRecord() {
 const recordingSink = (
   objects: Pick<ReturnType<typeof createObjects>, "put" | "delete">,
   files: Partial<ReturnType<typeof createRecord>>,
+  lifecycle: Lifecycle = { lifetimeSeconds: 60 },
 ) =>
   new ArtifactSink({
     objects,
     keptBytes: new ByteBudget(LIMITS.artifactsKeptBytesMax),
     files: files as ReturnType<typeof createRecord>,
     clock: { nowMs: () => 0 },
-    publicUrl: "http://localhost:8080",
+    nameArtifact: NAMES,
+    filesUrl: "http://localhost:8080",
     job: {
       requestId: "019a1b2c-0000-7000-8000-000000000000",
       ownerId: "ann",
-      lifecycle: { lifetimeSeconds: 60 },
+      lifecycle,
     },
     inline: false,
     warn: () => {},
   });
 
 describe("a produced file with a lifecycle", () => {
+  it("of a plan that keeps files private has an address that answers sign, which opens nothing", async () => {
+    const sink = recordingSink(createObjects(), createRecord(), { ...keptPrivate({}), lifetimeSeconds: 60 });
+    await sink.store(HEAD, chunks(BYTES));
+    const { image } = sink.resolve({ image: { $artifact: 0 } }) as { image: { url: string } };
+    expect(image.url).toMatch(/^http:\/\/localhost:8080\/files\/[0-9a-f]{32}\/a\.png\?identity=$/);
+  });
+
   it("leaves one object when an earlier attempt was lost between the bytes and the record", async () => {
     const [objects, record] = [createObjects(), createRecord()];
     const lost = recordingSink(objects, {

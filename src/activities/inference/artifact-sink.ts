@@ -2,11 +2,12 @@ import { createHash } from "node:crypto";
 import { Readable } from "node:stream";
 import type { ArtifactHead } from "../../core/engines/engine.ts";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
-import { artifactKey, artifactUrl } from "../../core/files/artifact.ts";
+import { artifactKey, artifactUrl, type NameArtifact } from "../../core/files/artifact.ts";
 import { fileKey, fileUrl, producedFileId, safeFileName } from "../../core/files/file.ts";
 import type { FileStore } from "../../core/files/file-store.ts";
 import { expiryOf, type Lifecycle } from "../../core/files/lifecycle.ts";
 import type { ObjectStore } from "../../core/files/object-store.ts";
+import { SIGNATURE_MARK } from "../../core/files/private-address.ts";
 import type { Json, JsonObject } from "../../core/json/json.ts";
 import { LIMITS } from "../../core/limits.ts";
 import type { Clock } from "../../core/operations/clock.ts";
@@ -21,8 +22,9 @@ export interface ArtifactSinkOptions {
   clock: Clock;
   /** Memory of this GPU worker for files on their way to the store. */
   keptBytes: ByteBudget;
+  nameArtifact: NameArtifact;
   /** Base of the URLs under which the files are served. */
-  publicUrl: string;
+  filesUrl: string;
   job: Pick<JobSpec, "requestId" | "ownerId" | "lifecycle">;
   /** Return files as data URIs where they fit (fal's `sync_mode`). */
   inline: boolean;
@@ -131,12 +133,12 @@ export class ArtifactSink implements Disposable {
 
   /** Returns the address of a file, and how it is stored. */
   #targetOf(head: ArtifactHead): FileTarget {
-    const { job, objects, publicUrl } = this.#options;
+    const { job, objects, filesUrl, nameArtifact } = this.#options;
     if (job.lifecycle) return this.#recordedTargetOf(head, job.lifecycle);
-    // A file without a lifecycle has a key that is made of its content.
-    const key = artifactKey(head);
+    // A file without a lifecycle has a key that is made of its owner and its content.
+    const key = artifactKey({ ...head, name: nameArtifact(job.ownerId, head.sha256) });
     return {
-      url: artifactUrl(publicUrl, key),
+      url: artifactUrl(filesUrl, key),
       put: (body) => objects.put(key, body(), { bytes: head.bytes, contentType: head.contentType }),
     };
   }
@@ -146,7 +148,7 @@ export class ArtifactSink implements Disposable {
    * an earlier attempt has done so already.
    */
   #recordedTargetOf(head: ArtifactHead, lifecycle: Lifecycle): FileTarget {
-    const { objects, files, clock, publicUrl, job } = this.#options;
+    const { objects, files, clock, filesUrl, job } = this.#options;
     const { contentType, sha256 } = head;
     const fileId = producedFileId(job.requestId, head.index, sha256);
     const name = safeFileName(head.fileName, contentType);
@@ -169,7 +171,8 @@ export class ArtifactSink implements Disposable {
       // Another attempt may have claimed the record since: then the record names that attempt's bytes.
       if (!(await files.store(fileId, key, stored))) this.#discard(key);
     };
-    return { url: fileUrl(`${publicUrl}${TREES.files.prefix}`, { fileId, name }), put };
+    const url = fileUrl(`${filesUrl}${TREES.files.prefix}`, { fileId, name });
+    return { url: lifecycle.signed ? url + SIGNATURE_MARK : url, put };
   }
 
   /** Deletes an object that no record names any more, in the background: the run does not depend on it. */

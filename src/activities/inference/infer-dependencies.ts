@@ -1,4 +1,5 @@
 import type { Engines } from "../../core/engines/engine.ts";
+import type { NameArtifact } from "../../core/files/artifact.ts";
 import type { FileStore } from "../../core/files/file-store.ts";
 import type { ObjectStore } from "../../core/files/object-store.ts";
 import type { Clock } from "../../core/operations/clock.ts";
@@ -35,8 +36,10 @@ export interface InferDependencies {
   recordOutcome: ReturnType<typeof createRecordOutcome>;
   /** Memory for files on their way to the store, which all runs of this worker share. */
   keptBytes: ByteBudget;
-  /** Base of the URLs under which artifacts are served. */
-  publicUrl: string;
+  /** Names the files that need no record. */
+  nameArtifact: NameArtifact;
+  /** Base of the URLs under which files are served. */
+  filesUrl: string;
   storeWait: StorePatience;
 }
 

@@ -1,6 +1,5 @@
 import { Context } from "@temporalio/activity";
 import type { Release } from "../../core/concurrency/semaphore.ts";
-import type { ObjectStore } from "../../core/files/object-store.ts";
 import { LIMITS } from "../../core/limits.ts";
 import type { Clock } from "../../core/operations/clock.ts";
 import type { GuardedHttp, PostResult } from "../../core/operations/guarded-http.ts";
@@ -9,15 +8,13 @@ import type { SigningKeyStore } from "../../core/webhooks/signing-key-store.ts";
 import { type DeliveryAttempt, hostOf, type WebhookDelivery } from "../../core/webhooks/webhook.ts";
 import { webhookHeaders, webhookMessage } from "../../fal/webhook.ts";
 import type { HostLimiter } from "./host-limiter.ts";
-import { webhookBody } from "./webhook-body.ts";
+import { type WebhookBodyDependencies, webhookBody } from "./webhook-body.ts";
 
-export interface DeliverWebhookDependencies {
+export interface DeliverWebhookDependencies extends WebhookBodyDependencies {
   hostLimiter: HostLimiter;
   http: Pick<GuardedHttp, "post">;
   signingKeys: Pick<SigningKeyStore, "sign">;
   deliveries: Pick<DeliveryStore, "record">;
-  /** Holds the outputs over the inline limit. */
-  objects: Pick<ObjectStore, "head" | "get">;
   clock: Clock;
 }
 
@@ -67,11 +64,11 @@ export function createDeliverWebhook(dependencies: DeliverWebhookDependencies) {
 
 /** Signs and sends the webhook. Returns the record of the attempt. */
 async function post(
-  { http, signingKeys, objects, clock }: DeliverWebhookDependencies,
+  { http, signingKeys, clock, ...output }: DeliverWebhookDependencies,
   { delivery, attempt }: AttemptTask,
   signal: AbortSignal,
 ): Promise<{ delivered: boolean; record: DeliveryAttempt }> {
-  const body = await webhookBody(delivery, objects);
+  const body = await webhookBody(delivery, output);
   const signed = {
     requestId: delivery.requestId,
     userId: delivery.ownerId,

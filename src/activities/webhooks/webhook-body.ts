@@ -1,12 +1,21 @@
 import { createHash } from "node:crypto";
 import { Readable } from "node:stream";
 import type { ObjectStore } from "../../core/files/object-store.ts";
+import type { SignAddress } from "../../core/files/private-address.ts";
 import { writeJson } from "../../core/json/exact-json.ts";
 import { gatewayRequestId } from "../../core/requests/gateway-request-id.ts";
 import type { WebhookDelivery } from "../../core/webhooks/webhook.ts";
 import { errorBody, okFrame, payloadErrorBody, type WebhookIds } from "../../fal/webhook.ts";
+import { createSignedText } from "./signed-text.ts";
 
-type Objects = Pick<ObjectStore, "head" | "get">;
+export interface WebhookBodyDependencies {
+  /** Holds the outputs over the inline limit. */
+  objects: Pick<ObjectStore, "head" | "get">;
+  /** Signs the private addresses of an output. */
+  signAddress: SignAddress;
+  /** Beginnings of the addresses of this platform's files. */
+  roots: readonly string[];
+}
 
 export interface WebhookBody {
   bytes: number;
@@ -20,7 +29,10 @@ export interface WebhookBody {
  * Returns the body of a delivery. An output in the object store is read twice, to sign and to send it, and is
  * never in memory as a whole.
  */
-export async function webhookBody(delivery: WebhookDelivery, objects: Objects): Promise<WebhookBody> {
+export async function webhookBody(
+  delivery: WebhookDelivery,
+  { objects, ...addresses }: WebhookBodyDependencies,
+): Promise<WebhookBody> {
   const { outcome, requestId, retryOf } = delivery;
   const ids: WebhookIds = {
     requestId,
@@ -29,8 +41,9 @@ export async function webhookBody(delivery: WebhookDelivery, objects: Objects): 
   };
   if (!outcome.ok) return bodyOfText(errorBody(ids, outcome.error));
   const frame = okFrame(ids);
+  const signed = createSignedText(addresses, delivery.ownerId);
   if ("inline" in outcome.output)
-    return bodyOfText(`${frame.before}${writeJson(outcome.output.inline)}${frame.after}`);
+    return bodyOfText(`${frame.before}${signed.of(writeJson(outcome.output.inline))}${frame.after}`);
 
   const { ref } = outcome.output;
   const info = await objects.head(ref);
@@ -41,7 +54,7 @@ export async function webhookBody(delivery: WebhookDelivery, objects: Objects): 
     yield Buffer.from(frame.before);
     const found = await objects.get(ref);
     if (!found) throw new Error("the output was deleted while it was sent");
-    for await (const chunk of found.body) yield chunk as Buffer;
+    yield* signed.ofChunks(found.body as AsyncIterable<Buffer>);
     yield Buffer.from(frame.after);
   });
 }

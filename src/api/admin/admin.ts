@@ -3,10 +3,12 @@
  * `tempera` command. `http/` is the framework of its routes, `routes/` has a folder per subject and in it a
  * file per resource, and this file adds them all.
  */
+
 import { OpenAPIHono } from "@hono/zod-openapi";
+import type { Context } from "hono";
 import type { BlankEnv } from "hono/types";
 import type { EngineStores } from "../../core/engines/stores.ts";
-import { TemperaError } from "../../core/errors/tempera-error.ts";
+import { isTemperaError, TemperaError } from "../../core/errors/tempera-error.ts";
 import type { PayloadCodec } from "../../core/operations/payload-codec.ts";
 import type { ReviewModel } from "../../registry/packages/model-archive.ts";
 import type { ManifestCheck } from "../../registry/packages/package-check.ts";
@@ -58,11 +60,11 @@ export type AdminDependencies = Omit<RequestPorts, "claims" | "sessions" | "fram
   Omit<ModelPorts, "flags"> &
   Omit<PipelinePorts, "pipelineRuns" | "findPipeline"> &
   Omit<FilePorts, "storageDefaults"> &
-  Omit<OwnerPorts, "tokens" | "limits" | "slots"> &
+  Omit<OwnerPorts, "tokens" | "slots"> &
   EngineStores &
   WebhookPorts &
   OperationPorts &
-  Pick<HttpSettings, "publicUrl" | "trustProxy"> & {
+  Pick<HttpSettings, "publicUrl" | "filesUrl" | "outputUrls" | "trustProxy"> & {
     /** Checks the content of a model.yaml. */
     checkManifest: ManifestCheck;
     reviewModel: ReviewModel;

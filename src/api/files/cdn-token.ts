@@ -2,21 +2,17 @@ import type { Context } from "hono";
 import { LIMITS } from "../../core/limits.ts";
 import { cdnTokenBody } from "../../fal/index.ts";
 import type { ApiDependencies } from "../dependencies.ts";
-import { addressOf } from "../http/address.ts";
+import { filesAddressOf } from "../http/address.ts";
 import { answerJson } from "../http/answer-json.ts";
 
 /**
  * `POST /rest/storage/auth/token`: issues a token that uploads and reads files as its caller for an hour,
  * with the address of the files tree (contract §6.2).
  */
-export function createCdnToken({
-  keyRing,
-  tokens,
-  publicUrl,
-}: Pick<ApiDependencies, "keyRing" | "tokens" | "publicUrl">) {
+export function createCdnToken(api: Pick<ApiDependencies, "keyRing" | "tokens" | "publicUrl" | "filesUrl">) {
   return async (c: Context): Promise<Response> => {
-    const caller = await keyRing.authenticate(c.req.header("authorization"));
-    const { token, expiresAtMs } = await tokens.issue(caller, "cdn", { seconds: LIMITS.cdnTokenSeconds });
-    return answerJson(c, cdnTokenBody(token, expiresAtMs, addressOf(c, "files", publicUrl)));
+    const caller = await api.keyRing.authenticate(c.req.header("authorization"));
+    const { token, expiresAtMs } = await api.tokens.issue(caller, "cdn", { seconds: LIMITS.cdnTokenSeconds });
+    return answerJson(c, cdnTokenBody(token, expiresAtMs, filesAddressOf(c, api)));
   };
 }

@@ -8,7 +8,10 @@ import { answerError } from "../http/answer-error.ts";
 import { createFile, parseRange } from "./file.ts";
 import { createFindReadable } from "./readable.ts";
 
-it("counts the wrong keys that are tried on a private file, which is a plain 404 to them", async () => {
+it.each([
+  ["a private file", true],
+  ["an unknown one, so that neither time nor count tells them apart", false],
+])("counts the wrong keys that are tried on %s: a plain 404 to them", async (_file, exists) => {
   let lookups = 0;
   const record = {
     fileId: "f",
@@ -24,7 +27,7 @@ it("counts the wrong keys that are tried on a private file, which is a plain 404
     throw new TemperaError("key_unknown");
   };
   const api = {
-    files: { find: async () => record },
+    files: { find: async () => (exists ? record : undefined) },
     keyRing: { authenticate: refuse },
     tokens: { verify: refuse },
     clock: { nowMs: () => 0 },

@@ -5,6 +5,7 @@ import { isTemperaError, TemperaError } from "../../core/errors/tempera-error.ts
 import { codingOfKey } from "../../core/files/file.ts";
 import { isPublic } from "../../core/files/lifecycle.ts";
 import type { ObjectInfo } from "../../core/files/object-store.ts";
+import { createSignatures } from "../../core/files/signatures.ts";
 import { falError } from "../../fal/index.ts";
 import { noteWrongKey } from "../auth/auth-failure-limiter.ts";
 import type { ApiDependencies } from "../dependencies.ts";
@@ -14,7 +15,6 @@ import { createFileCaller } from "./caller.ts";
 import { isRangeValid, judgeConditions } from "./conditions.ts";
 import type { FindReadable } from "./readable.ts";
 import { shownHeaders } from "./shown-type.ts";
-import { createSignatures } from "./signatures.ts";
 
 /**
  * Lets pages of any origin show a file, also those that isolate themselves (COEP). No cookie opens a file:

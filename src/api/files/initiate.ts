@@ -1,13 +1,13 @@
 import type { Context } from "hono";
 import { fileUrl, type NewFile, newFileId, safeFileName } from "../../core/files/file.ts";
+import { createSignatures } from "../../core/files/signatures.ts";
 import { LIMITS } from "../../core/limits.ts";
 import { readInitiate } from "../../fal/index.ts";
-import { addressOf } from "../http/address.ts";
+import { filesAddressOf } from "../http/address.ts";
 import { answerJson } from "../http/answer-json.ts";
 import { readJsonBody } from "../http/read-body.ts";
 import { beginParts } from "./parts.ts";
-import { lifecycleOf, type UploadDependencies } from "./receive.ts";
-import { createSignatures } from "./signatures.ts";
+import { lifecycleOf, privateAddress, type UploadDependencies } from "./receive.ts";
 
 /**
  * `POST /rest/storage/upload/initiate` and `…/initiate-multipart`: announces a file. Answers `upload_url`,
@@ -18,7 +18,7 @@ export function createInitiate(api: UploadDependencies, { inParts }: { inParts: 
   const signatures = createSignatures({ secret: api.uploadSecret, clock: api.clock });
   return async (c: Context): Promise<Response> => {
     const caller = await api.keyRing.authenticate(c.req.header("authorization"));
-    const lifecycle = lifecycleOf(c, api, caller.ownerId);
+    const lifecycle = await lifecycleOf(c, api, caller);
     const { contentType, fileName } = readInitiate(
       await readJsonBody(c, LIMITS.uploadFormBytesMax),
       c.req.query("storage_type"),
@@ -34,10 +34,10 @@ export function createInitiate(api: UploadDependencies, { inParts }: { inParts: 
       uploadUntilMs,
     };
     await (inParts ? beginParts(api, file) : api.files.begin(file));
-    const url = fileUrl(addressOf(c, "files", api.publicUrl), file);
+    const url = fileUrl(filesAddressOf(c, api), file);
     return answerJson(c, {
       upload_url: url + signatures.uploadQuery(file.fileId, uploadUntilMs),
-      file_url: url,
+      file_url: privateAddress(api, file, url),
     });
   };
 }

@@ -2,15 +2,15 @@ import { createHash } from "node:crypto";
 import type { Context } from "hono";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { type FilePart, type FileRecord, fileKey, fileUrl, type NewFile } from "../../core/files/file.ts";
+import { createSignatures } from "../../core/files/signatures.ts";
 import { LIMITS } from "../../core/limits.ts";
 import { readParts } from "../../fal/index.ts";
-import { addressOf } from "../http/address.ts";
+import { filesAddressOf } from "../http/address.ts";
 import { answerJson } from "../http/answer-json.ts";
 import { readJsonBody } from "../http/read-body.ts";
 import { countUpload } from "../limits/count-upload.ts";
 import { createFileCaller } from "./caller.ts";
 import { readAnnouncedFile, storeFile, type UploadDependencies } from "./receive.ts";
-import { createSignatures } from "./signatures.ts";
 import { assertUncoded, uploadBody } from "./upload-body.ts";
 
 /**
@@ -38,10 +38,15 @@ export function createMultipart(api: UploadDependencies) {
   return async (c: Context): Promise<Response> => {
     const caller = await callerOf(c.req.header("authorization"));
     assertUncoded(c);
-    const file = readAnnouncedFile(c, api, caller, api.clock.nowMs() + LIMITS.uploadAddressSeconds * 1000);
+    const file = await readAnnouncedFile(
+      c,
+      api,
+      caller,
+      api.clock.nowMs() + LIMITS.uploadAddressSeconds * 1000,
+    );
     await beginParts(api, file);
     return answerJson(c, {
-      access_url: fileUrl(addressOf(c, "files", api.publicUrl), file),
+      access_url: fileUrl(filesAddressOf(c, api), file),
       uploadId: file.fileId,
     });
   };
@@ -137,7 +142,7 @@ export function createComplete(api: UploadDependencies) {
       });
       await storeFile(api, file, file.objectKey, { bytes, etag });
     }
-    return answerJson(c, { access_url: fileUrl(addressOf(c, "files", api.publicUrl), file) });
+    return answerJson(c, { access_url: fileUrl(filesAddressOf(c, api), file) });
   };
 }
 

@@ -10,15 +10,18 @@ export type FindReadable = (fileId: string, identities: () => Promise<string[]>)
  * Finds a file that a reader may read. Rejects with `file_unknown` when it does not exist, is not uploaded
  * yet, has expired or is hidden, and with `file_forbidden` when it is forbidden.
  *
- * `identities`, the owners whose keys the reader has, are only read for a file that is not public.
+ * `identities`, the owners whose keys the reader has, are read unless the file is public.
  */
 export function createFindReadable({ files, clock }: Pick<ApiDependencies, "files" | "clock">): FindReadable {
   return async (fileId, identities) => {
     const file = await files.find(fileId);
-    if (!file?.stored || file.objectKey === undefined) throw new TemperaError("file_unknown");
-    const { stored, objectKey, ownerId, lifecycle } = file;
-    if (stored.expiresAtMs !== undefined && stored.expiresAtMs <= clock.nowMs())
+    const expiresAtMs = file?.stored?.expiresAtMs ?? Number.POSITIVE_INFINITY;
+    if (!file?.stored || file.objectKey === undefined || expiresAtMs <= clock.nowMs()) {
+      // As for a hidden file: neither the time of the answer nor the count of wrong keys tells them apart.
+      await identities();
       throw new TemperaError("file_unknown");
+    }
+    const { stored, objectKey, ownerId, lifecycle } = file;
     if (!isPublic(lifecycle.acl)) {
       const decision = decide(lifecycle.acl, ownerId, await identities());
       if (decision !== "allow")

@@ -8,7 +8,9 @@ import {
   newFileId,
   safeFileName,
 } from "../../core/files/file.ts";
-import { expiryOf, type Lifecycle, withLifetime } from "../../core/files/lifecycle.ts";
+import { expiryOf, keptPrivate, type Lifecycle, withLifetime } from "../../core/files/lifecycle.ts";
+import { SIGNATURE_MARK } from "../../core/files/private-address.ts";
+import { createSignatures } from "../../core/files/signatures.ts";
 import { LIMITS } from "../../core/limits.ts";
 import {
   LIFECYCLE_HEADER,
@@ -19,11 +21,10 @@ import {
 } from "../../fal/index.ts";
 import type { Caller } from "../auth/key-ring.ts";
 import type { ApiDependencies } from "../dependencies.ts";
-import { addressOf } from "../http/address.ts";
+import { filesAddressOf } from "../http/address.ts";
 import { answerJson } from "../http/answer-json.ts";
 import { countUpload } from "../limits/count-upload.ts";
 import { createFileCaller } from "./caller.ts";
-import { createSignatures } from "./signatures.ts";
 import { uploadBody, uploadCoding } from "./upload-body.ts";
 
 export type UploadDependencies = Pick<
@@ -36,6 +37,8 @@ export type UploadDependencies = Pick<
   | "log"
   | "uploadSecret"
   | "publicUrl"
+  | "filesUrl"
+  | "signAddress"
   | "limits"
   | "storageDefaults"
   | "times"
@@ -45,36 +48,48 @@ export type UploadDependencies = Pick<
  * Reads the file that a caller announces by headers, as Python's client does (contract §6.2). Throws
  * `input_invalid`.
  */
-export function readAnnouncedFile(
+export async function readAnnouncedFile(
   c: Context,
-  api: Pick<ApiDependencies, "storageDefaults" | "times">,
+  api: Pick<ApiDependencies, "storageDefaults" | "times" | "limits">,
   caller: Caller,
   uploadUntilMs: number,
-): NewFile {
+): Promise<NewFile> {
   const contentType = readContentType(c.req.header("content-type"), ["header", "content-type"]);
   return {
     fileId: newFileId(),
     ownerId: caller.ownerId,
     name: safeFileName(readFileName(c.req.header("x-fal-file-name")), contentType),
     contentType,
-    lifecycle: lifecycleOf(c, api, caller.ownerId),
+    lifecycle: await lifecycleOf(c, api, caller),
     uploadUntilMs,
   };
 }
 
 /**
- * Reads the lifecycle of an upload. Absent fields are the owner's defaults, then the installation's. Throws
- * `input_invalid`.
+ * Reads the lifecycle of an upload. Absent fields are the owner's defaults, then those of the owner's plan and
+ * of the installation. Throws `input_invalid`.
  */
-export function lifecycleOf(
+export async function lifecycleOf(
   c: Context,
-  { storageDefaults, times }: Pick<ApiDependencies, "storageDefaults" | "times">,
-  ownerId: string,
-): Lifecycle {
+  { storageDefaults, times, limits }: Pick<ApiDependencies, "storageDefaults" | "times" | "limits">,
+  caller: Caller,
+): Promise<Lifecycle> {
+  const { ownerId } = caller;
   const name = c.req.header(LIFECYCLE_HEADER) === undefined ? LIFECYCLE_PREFERENCE_HEADER : LIFECYCLE_HEADER;
   const header = c.req.header(name);
-  const lifecycle = resolveLifecycle(header, name, storageDefaults.of(ownerId));
+  const wanted = resolveLifecycle(header, name, storageDefaults.of(ownerId));
+  const { privateFiles } = (await limits.of(caller)).owner;
+  const lifecycle = privateFiles ? keptPrivate(wanted) : wanted;
   return setsLifetime(header) ? lifecycle : withLifetime(lifecycle, times?.of(ownerId).uploadMs);
+}
+
+/** Returns the address of an upload as its owner gets it: signed, if the owner's plan keeps files private. */
+export function privateAddress(
+  { signAddress }: Pick<ApiDependencies, "signAddress">,
+  { lifecycle, ownerId }: Pick<NewFile, "lifecycle" | "ownerId">,
+  url: string,
+): string {
+  return lifecycle.signed ? signAddress(url + SIGNATURE_MARK, ownerId) : url;
 }
 
 /** Decodes a file name: header values are read as Latin-1, and clients send UTF-8. */
@@ -123,7 +138,7 @@ export function createUpload(api: UploadDependencies) {
   const callerOf = createFileCaller(api);
   return async (c: Context): Promise<Response> => {
     const caller = await callerOf(c.req.header("authorization"));
-    const file = readAnnouncedFile(c, api, caller, api.clock.nowMs() + LIMITS.uploadBodyMs);
+    const file = await readAnnouncedFile(c, api, caller, api.clock.nowMs() + LIMITS.uploadBodyMs);
     const body = uploadBody(c, LIMITS.fileBytesMax);
     const objectKey = fileKey(file.fileId, uploadCoding(c));
     await countUpload(api, { ownerId: caller.ownerId, bytes: body.bytes }, async () => {
@@ -131,7 +146,7 @@ export function createUpload(api: UploadDependencies) {
       await api.objects.put(objectKey, body.stream, { bytes: body.bytes, contentType: file.contentType });
       await storeFile(api, file, objectKey, { bytes: body.bytes, etag: body.sha256() });
     });
-    return answerJson(c, { access_url: fileUrl(addressOf(c, "files", api.publicUrl), file) });
+    return answerJson(c, { access_url: privateAddress(api, file, fileUrl(filesAddressOf(c, api), file)) });
   };
 }
 

@@ -10,6 +10,7 @@ import { rawPath } from "../http/address.ts";
 import { methodNotAllowed } from "../http/method-not-allowed.ts";
 import { createCdnToken } from "./cdn-token.ts";
 import { createArtifact, createFile } from "./file.ts";
+import { filesHostRedirect } from "./files-host.ts";
 import { createInitiate } from "./initiate.ts";
 import { createComplete, createMultipart, createPart } from "./parts.ts";
 import { createFindReadable } from "./readable.ts";
@@ -28,16 +29,19 @@ export function filesRoutes(app: Hono, api: ApiDependencies): void {
   const multipart = createMultipart(api);
   const part = createPart(api);
   const complete = createComplete(api);
+  const elsewhere = (c: Context) => filesHostRedirect(c, api.filesUrl);
 
   /** Gives the handlers of a path by method. HEAD is served as GET. */
   const handlersOf = (c: Context, path: FilePath): Record<string, () => Promise<Response>> => {
     switch (path.kind) {
       case "artifact":
-        return path.sign ? { POST: () => signArtifact(c, path.path) } : { GET: () => artifact(c, path.path) };
+        return path.sign
+          ? { POST: () => signArtifact(c, path.path) }
+          : { GET: async () => elsewhere(c) ?? artifact(c, path.path) };
       case "file":
         return path.sign
           ? { POST: () => sign(c, path) }
-          : { GET: () => file(c, path), PUT: () => receive(c, path) };
+          : { GET: async () => elsewhere(c) ?? file(c, path), PUT: () => receive(c, path) };
       case "upload":
         return { POST: () => upload(c) };
       case "multipart":

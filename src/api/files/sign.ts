@@ -1,15 +1,15 @@
 import type { Context } from "hono";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { fileUrl } from "../../core/files/file.ts";
+import { createSignatures } from "../../core/files/signatures.ts";
 import { LIMITS } from "../../core/limits.ts";
 import { readSign } from "../../fal/index.ts";
 import type { ApiDependencies } from "../dependencies.ts";
-import { addressOf } from "../http/address.ts";
+import { filesAddressOf } from "../http/address.ts";
 import { readJsonBody } from "../http/read-body.ts";
 import { REQUEST_ID_HEADER, requestIdOf } from "../http/request-id.ts";
 import { createFileCaller } from "./caller.ts";
 import type { FindReadable } from "./readable.ts";
-import { createSignatures } from "./signatures.ts";
 
 /**
  * `POST {file}/sign` `{duration, scope: ["read"]}`: answers, as text, an address that reads the file on the
@@ -17,7 +17,7 @@ import { createSignatures } from "./signatures.ts";
  * file either.
  */
 export function createSign(
-  api: Pick<ApiDependencies, "keyRing" | "tokens" | "clock" | "uploadSecret" | "publicUrl">,
+  api: Pick<ApiDependencies, "keyRing" | "tokens" | "clock" | "uploadSecret" | "publicUrl" | "filesUrl">,
   findReadable: FindReadable,
 ) {
   const callerOf = createFileCaller(api);
@@ -28,7 +28,7 @@ export function createSign(
     const file = await findReadable(fileId, async () => [caller.ownerId]);
     if (file.name !== name) throw new TemperaError("file_unknown");
     const query = signatures.identityQuery(fileId, caller.ownerId, api.clock.nowMs() + seconds * 1000);
-    return c.text(fileUrl(addressOf(c, "files", api.publicUrl), file) + query, 200, {
+    return c.text(fileUrl(filesAddressOf(c, api), file) + query, 200, {
       [REQUEST_ID_HEADER]: requestIdOf(c),
     });
   };
@@ -39,14 +39,14 @@ export function createSign(
  * address. 401 without a key, 404 when it is missing.
  */
 export function createSignArtifact(
-  api: Pick<ApiDependencies, "keyRing" | "tokens" | "objects" | "publicUrl">,
+  api: Pick<ApiDependencies, "keyRing" | "tokens" | "objects" | "publicUrl" | "filesUrl">,
 ) {
   const callerOf = createFileCaller(api);
   return async (c: Context, path: string): Promise<Response> => {
     await callerOf(c.req.header("authorization"));
     readSign(await readJsonBody(c, LIMITS.uploadFormBytesMax));
     if (!(await api.objects.head(`artifacts/${path}`))) throw new TemperaError("file_unknown");
-    return c.text(`${addressOf(c, "files", api.publicUrl)}/${path}`, 200, {
+    return c.text(`${filesAddressOf(c, api)}/${path}`, 200, {
       [REQUEST_ID_HEADER]: requestIdOf(c),
     });
   };

@@ -23,7 +23,7 @@ export function authorityOf(url: string): string {
 }
 
 /** Reads the scheme, host and port that the caller used, as in `https://queue.fal.run:8443`. */
-function originOf(c: Context): string {
+export function originOf(c: Context): string {
   return c.get(FORWARDED_ORIGIN) ?? c.req.url.slice(0, pathStart(c.req.url));
 }
 
@@ -56,6 +56,19 @@ export function addressOf(c: Context, tree: keyof typeof TREES, publicUrl: strin
   const [scheme, authority = ""] = origin.split("://");
   const colon = authority.lastIndexOf(":");
   return `${scheme}://${wanted.hosts[0]}${colon < 0 ? "" : authority.slice(colon)}${wanted.root}`;
+}
+
+/** The configured bases of addresses that are given out. */
+export interface PublicAddresses {
+  /** Base of all addresses; `undefined`: the address that the caller used. */
+  publicUrl: string | undefined;
+  /** Base of the addresses of files, on a host name of their own; absent: as for all others. */
+  filesUrl?: string | undefined;
+}
+
+/** Returns the root address of the files tree for this caller, as `addressOf` does. */
+export function filesAddressOf(c: Context, { publicUrl, filesUrl }: PublicAddresses): string {
+  return addressOf(c, "files", filesUrl ?? publicUrl);
 }
 
 /** A host name or IP address with an optional port, as addresses that are given out may contain it. */

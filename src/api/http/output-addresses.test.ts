@@ -1,5 +1,6 @@
 import { Hono } from "hono";
 import { expect, it } from "vitest";
+import type { JsonObject } from "../../core/json/json.ts";
 import { followCaller } from "./output-addresses.ts";
 
 const OUTPUT = {
@@ -9,12 +10,18 @@ const OUTPUT = {
   none: null,
 };
 
+interface Settings {
+  publicUrl?: string;
+  filesUrl?: string;
+  outputUrls?: string[];
+}
+
 /** The output as a caller of an address gets it. */
-const outputFor = async (url: string, settings: { publicUrl?: string; outputUrl?: string }) => {
-  const app = new Hono().get("*", (c) =>
-    c.json(followCaller(c, { publicUrl: undefined, ...settings }, OUTPUT)),
-  );
-  return (await (await app.request(url)).json()) as typeof OUTPUT;
+const outputFor = async <T extends JsonObject>(url: string, settings: Settings, output: T): Promise<T> => {
+  const signAddress = (address: string, ownerId: string) => address.replace(/=$/, `=signed-for-${ownerId}`);
+  const api = { publicUrl: undefined, signAddress, ...settings };
+  const app = new Hono().get("*", (c) => c.json(followCaller(c, api, output, "ann")));
+  return (await (await app.request(url)).json()) as T;
 };
 
 it.each([
@@ -23,12 +30,40 @@ it.each([
   ["http://localhost:8080/run/a/b", "http://localhost:8080/files"],
   ["https://queue.fal.run:8443/a/b/requests/1", "https://v3.fal.media:8443/files"],
 ])("files of an output are at the address that the caller of %s uses: %s", async (url, root) => {
-  const output = await outputFor(url, { outputUrl: "http://localhost:8080" });
+  const output = await outputFor(url, { outputUrls: ["http://localhost:8080"] }, OUTPUT);
   expect(output).toEqual({ ...OUTPUT, images: [{ url: `${root}/ab/x.png`, width: 4 }] });
 });
 
 it("are left as they are below a configured address, and when none is known", async () => {
   const url = "https://localhost:8443/run/a/b";
-  for (const settings of [{ publicUrl: "http://localhost:8080", outputUrl: "http://localhost:8080" }, {}])
-    expect(await outputFor(url, settings)).toEqual(OUTPUT);
+  for (const settings of [{ publicUrl: "http://localhost:8080", outputUrls: ["http://localhost:8080"] }, {}])
+    expect(await outputFor(url, settings, OUTPUT)).toEqual(OUTPUT);
+});
+
+it("are on the host name of the files, also those that were written before there was one", async () => {
+  const settings = {
+    publicUrl: "http://localhost:8080",
+    filesUrl: "https://files.example.com",
+    outputUrls: ["https://files.example.com", "http://localhost:8080"],
+  };
+  const output = {
+    old: "http://localhost:8080/files/ab/x.png",
+    now: "https://files.example.com/files/ab/x.png",
+  };
+  const url = "https://files.example.com/files/ab/x.png";
+  for (const caller of ["http://localhost:8080/run/a/b", "https://queue.fal.run/a/b"])
+    expect(await outputFor(caller, settings, output)).toEqual({ old: url, now: url });
+});
+
+it("are signed for the owner where they are private, and no address of another server is", async () => {
+  const mark = "/x.png?identity=";
+  const output = {
+    ours: `http://localhost:8080/files/ab${mark}`,
+    other: `http://evil.example/files/ab${mark}`,
+  };
+  const settings = { outputUrls: ["http://localhost:8080"] };
+  expect(await outputFor("https://localhost:8443/run/a/b", settings, output)).toEqual({
+    ours: `https://localhost:8443/files/ab${mark}signed-for-ann`,
+    other: output.other,
+  });
 });

@@ -111,9 +111,10 @@ describe("while the store is unavailable", () => {
     expect(await limit()).toBe(7);
   });
 
-  it("an unknown caller has only the platform's own limits, until the store is back", async () => {
+  it("an unknown caller has only the platform's own limits and private files, until the store is back", async () => {
     answer = () => Promise.reject(new TemperaError("store_unavailable"));
     expect(await limit()).toBeUndefined();
+    expect((await effectiveLimits.of(ANN)).owner).toEqual({ privateFiles: true });
     answer = async () => 7;
     vi.advanceTimersByTime(LIMITS.keyCacheMs);
     await limit();

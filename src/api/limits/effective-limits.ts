@@ -14,12 +14,13 @@ export type LimitedCaller = Pick<Caller, "ownerId"> & Partial<Pick<Caller, "keyI
 export interface EffectiveLimits {
   /**
    * Never rejects: while Postgres is unavailable it resolves with the limits that were read last, or with
-   * none beyond the platform's own.
+   * none beyond the platform's own, and with private files.
    */
   of(caller: LimitedCaller): Promise<CallerLimits>;
 }
 
-const NO_LIMITS: CallerLimits = { owner: {}, key: {} };
+/** Limits that could not be read yet. Files are private then: what was public once cannot be taken back. */
+const UNKNOWN_LIMITS: CallerLimits = { owner: { privateFiles: true }, key: {} };
 
 /**
  * Keeps callers' limits in memory, so that a submit usually needs no query. The database announces changes;
@@ -53,7 +54,7 @@ export async function createEffectiveLimits({
     // Limits that were read last are better than none, even if they are known to have changed since.
     onReadError(error, last) {
       if (!isTemperaError(error)) throw error;
-      return last?.value ?? NO_LIMITS;
+      return last?.value ?? UNKNOWN_LIMITS;
     },
     retryAfterMs: LIMITS.keyCacheMs,
   });

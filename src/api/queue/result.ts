@@ -4,6 +4,7 @@ import { isRequestId, type Outcome } from "../../core/requests/request.ts";
 import type { QueuePath } from "../../fal/index.ts";
 import type { Caller } from "../auth/key-ring.ts";
 import type { ApiDependencies } from "../dependencies.ts";
+import type { OutputAddressDependencies } from "../http/output-addresses.ts";
 import { setRequestId } from "../http/request-id.ts";
 import { answerOutcome } from "../requests/answer-outcome.ts";
 import { createFindRequest } from "../requests/find-request.ts";
@@ -13,10 +14,8 @@ import { createFindRequest } from "../requests/find-request.ts";
  * status. 400 while the request is unfinished, 404 when it is unknown or another owner's.
  */
 export function createResult(
-  api: Pick<
-    ApiDependencies,
-    "clock" | "keyRing" | "events" | "requests" | "jobs" | "objects" | "publicUrl" | "outputUrl"
-  >,
+  api: Pick<ApiDependencies, "clock" | "keyRing" | "events" | "requests" | "jobs" | "objects"> &
+    OutputAddressDependencies,
 ) {
   const findRequest = createFindRequest(api);
   return async (c: Context, { endpoint, requestId }: QueuePath): Promise<Response> => {
@@ -27,7 +26,7 @@ export function createResult(
     if (ended && ended.snapshot.ownerId !== caller.ownerId) throw new TemperaError("request_unknown");
     if (ended) setRequestId(c, ended.snapshot.requestId);
     const outcome = ended?.outcome ?? (await findOutcome(c, caller, id));
-    return answerOutcome(c, api, outcome);
+    return answerOutcome(c, api, { outcome, ownerId: caller.ownerId });
   };
 
   async function findOutcome(c: Context, caller: Caller, id: string): Promise<Outcome> {

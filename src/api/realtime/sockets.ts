@@ -16,6 +16,7 @@ import { falError } from "../../fal/errors.ts";
 import { parseSocketAddress, type SocketAddress } from "../../fal/realtime.ts";
 import { networkOf } from "../auth/auth-failure-limiter.ts";
 import type { ApiDependencies } from "../dependencies.ts";
+import { assertApiHost } from "../files/files-host.ts";
 import { REQUEST_ID_HEADER } from "../http/request-id.ts";
 import { createOwnerLimiter } from "../run/owner-limiter.ts";
 import { createByteBudget } from "./byte-budget.ts";
@@ -62,6 +63,7 @@ type Api = Pick<
   | "runsMax"
   | "trustProxy"
   | "realtime"
+  | "filesUrl"
 >;
 
 /** @param fetchInner the gateway's own routes, for payloads that are HTTP requests */
@@ -146,7 +148,9 @@ class GatewaySockets implements Sockets {
     const { request, socket } = upgrade;
     const { headers, url = "/" } = request;
     const trustProxy = this.#api.trustProxy === true;
-    const address = parseSocketAddress(hostOf(request, trustProxy), url);
+    const host = hostOf(request, trustProxy);
+    assertApiHost(host, this.#api.filesUrl);
+    const address = parseSocketAddress(host, url);
     if (!address)
       throw new TemperaError("path_unknown", `No WebSocket is served at ${url.split("?")[0]?.slice(0, 200)}`);
     if (this.#stopping) throw goingAway();

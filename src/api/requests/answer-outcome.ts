@@ -7,17 +7,18 @@ import type { Outcome } from "../../core/requests/request.ts";
 import { CACHE_HEADER, falError } from "../../fal/index.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import { answerJson } from "../http/answer-json.ts";
-import { followCaller } from "../http/output-addresses.ts";
+import { followCaller, type OutputAddressDependencies } from "../http/output-addresses.ts";
 
 /**
  * Answers with a model's outcome: the bare output, or its error with the error's own status.
  *
+ * @param ownerId the owner of the request, who is its caller too
  * @param extraHeaders added to those of the outcome
  */
 export async function answerOutcome(
   c: Context,
-  api: Pick<ApiDependencies, "objects" | "publicUrl" | "outputUrl">,
-  outcome: Outcome,
+  api: Pick<ApiDependencies, "objects"> & OutputAddressDependencies,
+  { outcome, ownerId }: { outcome: Outcome; ownerId: string },
   extraHeaders: Record<string, string> = {},
 ): Promise<Response> {
   if (outcome.ok) {
@@ -34,7 +35,7 @@ export async function answerOutcome(
       ...(cache && { [CACHE_HEADER]: cache }),
       ...extraHeaders,
     };
-    return answerJson(c, followCaller(c, api, value), 200, headers);
+    return answerJson(c, followCaller(c, api, value, ownerId), 200, headers);
   }
   const { status, headers, body } = falError(outcome.error, { userTimeout: outcome.userTimeout === true });
   return answerJson(c, body, status, {

@@ -48,7 +48,9 @@ export type RunApi = Pick<
   | "bodyBytesMax"
   | "storageDefaults"
   | "publicUrl"
-  | "outputUrl"
+  | "filesUrl"
+  | "outputUrls"
+  | "signAddress"
 >;
 
 /**
@@ -132,7 +134,7 @@ async function answerWhenEnded(
     const { outcome, worker } = await waitForEnd(first, events);
     queued?.markEnded();
     const servedFrom = worker === undefined ? {} : { "x-fal-served-from": worker };
-    return await answerOutcome(c, api, outcome, { ...headers, ...servedFrom });
+    return await answerOutcome(c, api, { outcome, ownerId: caller.ownerId }, { ...headers, ...servedFrom });
   } finally {
     // After the answer, which does not depend on it.
     setImmediate(() => {
@@ -164,11 +166,15 @@ export function releaseSlot({ slots }: Pick<RunApi, "slots">, job: JobSpec): voi
 }
 
 /** Answers with the outcome of a run that has ended before. */
-async function replay(api: RunApi, c: Context, { requestId, outcome }: FoundRequest): Promise<Response> {
+async function replay(
+  api: RunApi,
+  c: Context,
+  { requestId, ownerId, outcome }: FoundRequest,
+): Promise<Response> {
   const known =
     outcome ??
     (await api.events.outcome(requestId).catch(() => undefined))?.outcome ??
     (await api.jobs.outcome(requestId));
   if (!known) throw new TemperaError("store_unavailable", "The result cannot be read right now. Try again.");
-  return answerOutcome(c, api, known, { [REPLAYED_HEADER]: "true" });
+  return answerOutcome(c, api, { outcome: known, ownerId }, { [REPLAYED_HEADER]: "true" });
 }

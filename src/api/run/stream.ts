@@ -98,7 +98,7 @@ export function createStream(api: RunApi, openCalls: OwnerLimiter) {
       setRequestId(c, job.requestId);
       onAbort(disconnected.signal, () => void cancelUnlessResumed(api, job));
       const translate = translatorFor(api, route, job);
-      const address = (body: JsonObject): JsonObject => followCaller(c, api, body);
+      const address = (body: JsonObject): JsonObject => followCaller(c, api, body, caller.ownerId);
       const sent = encodeEvents(api, job, { events, translate, address, open });
       return c.body(sseStream(sent, disconnected), 200, {
         ...SSE_HEADERS,

@@ -19,7 +19,12 @@ export interface Lifecycle {
   lifetimeSeconds?: number;
   /** Absent: everybody who has the URL may read it. */
   acl?: Acl;
+  /** Answers sign the file's addresses: its owner's plan keeps files private. */
+  signed?: true;
 }
+
+/** The access list of a file that its owner's plan keeps private. */
+const PRIVATE: Acl = { default: "hide", rules: [] };
 
 const RANK: Record<Decision, number> = { hide: 0, forbid: 1, allow: 2 };
 
@@ -43,6 +48,15 @@ export function decide(acl: Acl | undefined, ownerId: string, identities: readon
     (best, next) => (RANK[next] > RANK[best] ? next : best),
     decisions[0] ?? acl.default,
   );
+}
+
+/**
+ * Returns the lifecycle of a new file under a plan that keeps files private: hidden, unless the file has an
+ * access list, and with signed addresses, unless that list is open to everybody.
+ */
+export function keptPrivate(lifecycle: Lifecycle): Lifecycle {
+  const { acl = PRIVATE } = lifecycle;
+  return isPublic(acl) ? lifecycle : { ...lifecycle, acl, signed: true };
 }
 
 /** Returns the lifecycle with a lifetime, unless it has one. @param keptMs `null` and absent: for ever */

@@ -1,7 +1,7 @@
 import { createHmac, timingSafeEqual } from "node:crypto";
-import { TemperaError } from "../../core/errors/tempera-error.ts";
-import { writeJson } from "../../core/json/exact-json.ts";
-import type { Clock } from "../../core/operations/clock.ts";
+import { TemperaError } from "../errors/tempera-error.ts";
+import { writeJson } from "../json/exact-json.ts";
+import type { Clock } from "../operations/clock.ts";
 
 /**
  * Signatures in addresses, in place of an `Authorization` header. Each is an HMAC-SHA256 with the

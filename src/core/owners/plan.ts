@@ -33,7 +33,15 @@ export interface PlanLimits {
    * without an idempotency key.
    */
   sameInputSeconds?: number;
+  /**
+   * New files can be read by their owner only, and answers have signed addresses of them, which expire;
+   * unless the call, or the owner's own settings, name other readers.
+   */
+  privateFiles?: boolean;
 }
+
+/** The limits that are numbers. */
+export type NumericLimit = Exclude<keyof PlanLimits, "privateFiles">;
 
 /** Limits that one key may have, in addition to those of its owner. */
 export type KeyLimits = Pick<PlanLimits, "requestsPerSecond" | "burst" | "sameInputSeconds">;
@@ -56,7 +64,7 @@ export interface Owner {
 }
 
 /** The allowed values of each limit; its unit is part of its name. */
-export const LIMIT_RANGES: Record<keyof PlanLimits, { min: number; max: number; whole: boolean }> = {
+export const LIMIT_RANGES: Record<NumericLimit, { min: number; max: number; whole: boolean }> = {
   requestsPerSecond: { min: 0.001, max: 100_000, whole: false },
   burst: { min: 0, max: 1_000_000, whole: true },
   inProgress: { min: 1, max: 100_000, whole: true },

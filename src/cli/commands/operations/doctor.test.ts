@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import type { EngineView } from "../../../api/admin/routes/engines/engines.ts";
 import type { HealthView } from "../../../api/health/routes.ts";
-import { engineFinding, platformFinding, serviceFindings } from "./doctor.ts";
+import { engineFinding, originFinding, platformFinding, serviceFindings } from "./doctor.ts";
 
 const engine = (change: Partial<EngineView>): EngineView => ({
   endpoint_id: "acme/echo",
@@ -82,3 +82,20 @@ test("gives the state of each service, since when and why", () => {
     { state: "note", message: `Redis: full for 59 s, since ${since} (Redis has no memory left (OOM))` },
   ]);
 });
+
+test.each([[{ host: "0.0.0.0" }], [{ host: "127.0.0.1", publicUrl: "https://inference.example.com" }]])(
+  "notes that files are served on the origin of the API where others reach it: %j",
+  (server) => {
+    const found = { publicUrl: undefined, filesUrl: undefined, ...server };
+    expect(originFinding(found)).toMatchObject({
+      state: "note",
+      remedy: expect.stringContaining("TEMPERA_FILES_URL"),
+    });
+    expect(originFinding({ ...found, filesUrl: "https://files.example.com" })?.state).toBe("ok");
+  },
+);
+
+test.each([undefined, "http://localhost:8080", "http://[::1]:8080"])(
+  "asks for no origin of files on the machine alone: %s",
+  (publicUrl) => expect(originFinding({ host: "127.0.0.1", publicUrl, filesUrl: undefined })).toBeUndefined(),
+);

@@ -56,6 +56,7 @@ const CHECKS: Record<string, Check> = {
     objects.endpoint
       ? reach(hostAndPort(objects.endpoint, 443), "S3_ENDPOINT")
       : { state: "ok", message: "files in the data folder" },
+  "files' origin": async ({ server }) => originFinding(server),
   platform: checkPlatform,
   services: checkServices,
   engines: checkEngines,
@@ -196,6 +197,24 @@ export function engineFinding(engines: readonly EngineView[]): Result {
     state: "note",
     message: `unhealthy, takes no requests: ${names.join("; ")}`,
     remedy: `mend the cause, then \`npx tempera engines reset ${endpoint_id}\``,
+  };
+}
+
+const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|\[?::1\]?)$/i;
+
+/** Words whether files have a host name of their own, where others than this machine reach the gateway. */
+export function originFinding({
+  host,
+  publicUrl,
+  filesUrl,
+}: Pick<Config["server"], "host" | "publicUrl" | "filesUrl">): Result | undefined {
+  if (filesUrl) return { state: "ok", message: `files are at ${filesUrl}, apart from the API` };
+  const isReached = !LOOPBACK.test(host) || (publicUrl && !LOOPBACK.test(new URL(publicUrl).hostname));
+  if (!isReached) return undefined;
+  return {
+    state: "note",
+    message: "others reach the gateway, and it serves their files on the origin of the API",
+    remedy: "set TEMPERA_FILES_URL to a host name of its own that leads to the gateway (docs/files.md)",
   };
 }
 

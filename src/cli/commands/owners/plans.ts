@@ -7,7 +7,7 @@ import { table } from "../../table.ts";
 import { listed, print, shortTime } from "../listing.ts";
 import { type Connect, JSON_OPTION, LIMIT_OPTION } from "../options.ts";
 
-type LimitsView = Record<string, number | null>;
+type LimitsView = Record<string, number | boolean | null>;
 interface PlanView {
   plan: string;
   limits: LimitsView;
@@ -34,16 +34,19 @@ const limitsText = (limits: LimitsView): string =>
     .flatMap(([name, value]) => (value === null ? [] : [`${name}=${value}`]))
     .join(" ");
 
+const VALUES = { true: true, false: false } as const;
+
 /** Reads `requests_per_second=5 queued=none`: limits to set, and limits to remove. */
 const readFields = (fields: string[]): LimitsView =>
   Object.fromEntries(
     fields.map((field) => {
-      const [, name, value] = /^([a-z_]+)=(none|-?\d+(?:\.\d+)?)$/.exec(field) ?? [];
+      const [, name, value] = /^([a-z_]+)=(none|true|false|-?\d+(?:\.\d+)?)$/.exec(field) ?? [];
       if (name === undefined)
         throw new Error(
-          `"${field}" is not <name>=<number> or <name>=none, for example requests_per_second=5.`,
+          `"${field}" is not <name>=<number>, <name>=true or <name>=none, ` +
+            "for example requests_per_second=5.",
         );
-      return [name, value === "none" ? null : Number(value)];
+      return [name, VALUES[value as keyof typeof VALUES] ?? (value === "none" ? null : Number(value))];
     }),
   );
 
@@ -86,7 +89,7 @@ function addPlans(program: Command, connect: Connect): void {
         "`plans set gold requests_per_second=50 burst=100 weight=3 queued=none`",
     )
     .argument("<plan>")
-    .argument("[fields...]", "<name>=<number>, or <name>=none for no limit")
+    .argument("[fields...]", "<name>=<number>, <name>=true, or <name>=none for no limit")
     .option(...JSON_OPTION)
     .action(async (plan: string, fields: string[], { json }: JsonOption, command: Command) => {
       const path = `/v1/tempera/plans/${encodeURIComponent(plan)}`;

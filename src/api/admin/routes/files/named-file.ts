@@ -3,7 +3,7 @@ import { onGateway, parseFilePath, TREES, treeOfHost } from "../../../../fal/ind
 /** A file of this platform: one with a record, or an artifact, which has none. */
 export type NamedFile =
   | { kind: "file"; fileId: string; name: string }
-  | { kind: "artifact"; path: string; key: string; sha256: string };
+  | { kind: "artifact"; path: string; key: string; hash: string };
 
 /**
  * Returns the file that a URL of this platform names, on the gateway's host or on the files host; `undefined`
@@ -26,6 +26,6 @@ export function namedFile(address: string): NamedFile | undefined {
     kind: "artifact",
     path: found.path,
     key: `artifacts/${found.path}`,
-    sha256: found.path.slice(3, 67),
+    hash: found.path.slice(3, 67),
   };
 }

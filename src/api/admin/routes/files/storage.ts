@@ -6,12 +6,12 @@ import { z } from "@hono/zod-openapi";
 import { TemperaError } from "../../../../core/errors/tempera-error.ts";
 import { fileUrl } from "../../../../core/files/file.ts";
 import type { Acl, Lifecycle } from "../../../../core/files/lifecycle.ts";
+import { createSignatures } from "../../../../core/files/signatures.ts";
 import { LIMITS } from "../../../../core/limits.ts";
 import type { Caller } from "../../../auth/key-ring.ts";
 import type { ApiDependencies } from "../../../dependencies.ts";
 import { createFindReadable } from "../../../files/readable.ts";
-import { createSignatures } from "../../../files/signatures.ts";
-import { addressOf } from "../../../http/address.ts";
+import { filesAddressOf } from "../../../http/address.ts";
 import { etag } from "../../http/etag.ts";
 import { type AddRoute, Reply } from "../../http/route.ts";
 import { type NamedFile, namedFile } from "./named-file.ts";
@@ -59,7 +59,7 @@ const fileOf = (url: string): NamedFile => {
 
 type Dependencies = Pick<
   ApiDependencies,
-  "storage" | "files" | "objects" | "clock" | "uploadSecret" | "publicUrl"
+  "storage" | "files" | "objects" | "clock" | "uploadSecret" | "publicUrl" | "filesUrl"
 >;
 
 /** Adds the routes of access lists, signed URLs and storage settings (contract §6.3, §10). */
@@ -139,7 +139,7 @@ function addAclRoutes(addRoute: AddRoute, api: Dependencies): void {
 }
 
 function addSignRoute(addRoute: AddRoute, api: Dependencies): void {
-  const { files, objects, clock, uploadSecret, publicUrl } = api;
+  const { files, objects, clock, uploadSecret } = api;
   const findReadable = createFindReadable({ files, clock });
   addRoute(
     {
@@ -162,7 +162,7 @@ function addSignRoute(addRoute: AddRoute, api: Dependencies): void {
     },
     async ({ c, query, body, caller }) => {
       const named = fileOf(query.url);
-      const root = addressOf(c, "files", publicUrl);
+      const root = filesAddressOf(c, api);
       if (named.kind === "artifact") {
         // Everybody may read an artifact without a time limit, so its own URL serves as the signed one.
         if (!(await objects.head(named.key))) throw new TemperaError("file_unknown");

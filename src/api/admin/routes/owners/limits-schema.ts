@@ -34,11 +34,18 @@ const FIELDS: Record<Field, { name: string; description: string }> = {
       "Submits with the same endpoint and input within this many seconds are one request, " +
       "for clients that repeat calls without an idempotency key.",
   },
+  privateFiles: {
+    name: "private_files",
+    description:
+      "New files can be read by their owner only, and answers have signed URLs of them, which expire; " +
+      "unless a call, or the owner's storage settings, have an access list. Default: false.",
+  },
 };
 
 const ALL = Object.keys(FIELDS) as Field[];
 
-const numberOf = (field: Field): z.ZodNumber => {
+const valueOf = (field: Field): z.ZodNumber | z.ZodBoolean => {
+  if (field === "privateFiles") return z.boolean();
   const { min, max, whole } = LIMIT_RANGES[field];
   const number = whole ? z.int() : z.number();
   return number.min(min).max(max);
@@ -54,7 +61,7 @@ const shapeOf = (fields: readonly Field[], make: (field: Field) => z.ZodType): z
     ),
   );
 
-const orNull = (field: Field) => numberOf(field).nullable();
+const orNull = (field: Field) => valueOf(field).nullable();
 const changeOf = (fields: readonly Field[]): z.ZodObject =>
   shapeOf(fields, (field) => orNull(field).optional()).strict();
 
@@ -71,7 +78,7 @@ export const KEY_LIMITS_CHANGE = changeOf(KEY_LIMIT_FIELDS);
 export function limitsBody(
   limits: PlanLimits,
   fields: readonly Field[] = ALL,
-): Record<string, number | null> {
+): Record<string, number | boolean | null> {
   return Object.fromEntries(fields.map((field) => [FIELDS[field].name, limits[field] ?? null]));
 }
 

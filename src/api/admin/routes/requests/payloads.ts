@@ -157,7 +157,7 @@ async function linksOf(
   const links = new Set<string>();
   const visit = (value: Json): void => {
     if (typeof value === "string") {
-      if (namedFile(value)) links.add(value);
+      if (namedFile(value)) links.add(value.replace(/\?identity=$/, ""));
     } else if (typeof value === "object" && value !== null)
       for (const each of Object.values(value)) visit(each);
   };
@@ -180,8 +180,8 @@ async function deleteFile(
   const named = namedFile(link);
   try {
     if (named?.kind === "artifact") {
-      const shared = await requestSearch.namedElsewhere([named.sha256], all);
-      if (shared.has(named.sha256))
+      const shared = await requestSearch.namedElsewhere([named.hash], all);
+      if (shared.has(named.hash))
         return "Another request produced the same bytes, or uses them as its input.";
       await objects.delete(named.key);
       return null;

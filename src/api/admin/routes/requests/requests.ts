@@ -4,16 +4,18 @@
  * attempts (`dead-letters.ts`).
  */
 import { z } from "@hono/zod-openapi";
+import type { Context } from "hono";
 import { isTemperaError, TemperaError } from "../../../../core/errors/tempera-error.ts";
 import { retrieve } from "../../../../core/files/stored-value.ts";
 import { writeJson } from "../../../../core/json/exact-json.ts";
-import type { Json, Stored } from "../../../../core/json/json.ts";
+import type { Json, JsonObject, Stored } from "../../../../core/json/json.ts";
 import { LIMITS } from "../../../../core/limits.ts";
 import { unitsOf } from "../../../../core/owners/usage.ts";
 import { isRequestId } from "../../../../core/requests/request.ts";
 import type { EndedRequest, Payloads } from "../../../../core/requests/request-search.ts";
 import { falError } from "../../../../fal/index.ts";
 import type { ApiDependencies } from "../../../dependencies.ts";
+import { followCaller, type OutputAddressDependencies } from "../../../http/output-addresses.ts";
 import { cursorOf, limitQuery, PAGE_FIELDS, paged, readCursor } from "../../http/page.ts";
 import type { AddRoute } from "../../http/route.ts";
 import { TIME_QUERY } from "../../http/time.ts";
@@ -82,7 +84,7 @@ const requestBody = (found: EndedRequest, admin: boolean): EndedRequestView => (
   ...(admin && { owner: found.ownerId }),
 });
 
-type Dependencies = Pick<ApiDependencies, "requestSearch" | "objects" | "clock">;
+type Dependencies = Pick<ApiDependencies, "requestSearch" | "objects" | "clock"> & OutputAddressDependencies;
 
 /** Adds the routes of requests that have ended, with their inputs and outputs (contract §10). */
 export function addRequestRoutes(addRoute: AddRoute, api: Dependencies): void {
@@ -95,8 +97,8 @@ export function addRequestRoutes(addRoute: AddRoute, api: Dependencies): void {
       query: QUERY,
       response: z.object({ items: z.array(REQUEST), ...PAGE_FIELDS }),
     },
-    async ({ query, caller }) => {
-      const { found: _, ...page } = await listEnded(api, query, caller);
+    async ({ c, query, caller }) => {
+      const { found: _, ...page } = await listEnded(api, query, { c, caller });
       return page;
     },
   );
@@ -113,8 +115,8 @@ export function addRequestRoutes(addRoute: AddRoute, api: Dependencies): void {
         ...PAGE_FIELDS,
       }),
     },
-    async ({ query, caller }) => {
-      const { items, found, ...page } = await listEnded(api, query, caller);
+    async ({ c, query, caller }) => {
+      const { items, found, ...page } = await listEnded(api, query, { c, caller });
       const payloads = await api.requestSearch.payloads(found.map(({ requestId }) => requestId));
       const unitsBilled = (requestId: string): number => {
         const outcome = payloads.get(requestId)?.outcome;
@@ -141,7 +143,11 @@ interface EndedPage {
 }
 
 /** Throws `scope_missing` when a key of scope API names another owner, and `input_invalid`. */
-async function listEnded(api: Dependencies, query: Query, caller: Caller): Promise<EndedPage> {
+async function listEnded(
+  api: Dependencies,
+  query: Query,
+  { c, caller }: { c: Context; caller: Caller },
+): Promise<EndedPage> {
   const admin = caller.scope === "ADMIN";
   if (query.owner !== undefined && !admin && query.owner !== caller.ownerId) {
     throw new TemperaError("scope_missing", "Other owners' requests are for keys of scope ADMIN.");
@@ -153,7 +159,7 @@ async function listEnded(api: Dependencies, query: Query, caller: Caller): Promi
   const { items, ...page } = paged(found, query.limit, cursor);
   if (!query.expand || items.length === 0)
     return { found: items, items: items.map((one) => requestBody(one, admin)), ...page };
-  const expanded = await withPayloads(api, items, admin);
+  const expanded = await withPayloads(api, items, { c, admin });
   const last = items[expanded.length - 1] as EndedRequest;
   const isCut = expanded.length < items.length;
   return {
@@ -210,17 +216,15 @@ const statusOf = (code: number): "success" | "user_error" | "error" =>
 async function withPayloads(
   api: Dependencies,
   requests: EndedRequest[],
-  admin: boolean,
+  { c, admin }: { c: Context; admin: boolean },
 ): Promise<EndedRequestView[]> {
   const payloads = await api.requestSearch.payloads(requests.map(({ requestId }) => requestId));
   const expanded: EndedRequestView[] = [];
   let bytes = 0;
   for (const one of requests) {
     const stored = payloads.get(one.requestId);
-    const body = {
-      ...requestBody(one, admin),
-      ...(stored && (await payloadsOf(api, stored).catch(ignoreDeleted))),
-    };
+    const given = stored && (await payloadsOf(api, stored).catch(ignoreDeleted));
+    const body = { ...requestBody(one, admin), ...(given && followCaller(c, api, given, one.ownerId)) };
     bytes += writeJson(body).length;
     if (expanded.length > 0 && bytes > LIMITS.pagePayloadBytesMax) break;
     expanded.push(body);
@@ -234,10 +238,7 @@ const ignoreDeleted = (error: unknown): undefined => {
   return undefined;
 };
 
-async function payloadsOf(
-  api: Dependencies,
-  { job, outcome }: Payloads,
-): Promise<{ json_input?: Json; json_output?: Json }> {
+async function payloadsOf(api: Dependencies, { job, outcome }: Payloads): Promise<JsonObject> {
   // With `X-Fal-Store-IO: 0`, payloads are stored only until they are delivered, and lists do not show them.
   const unstored = (job as { storeIo?: boolean }).storeIo === false;
   const input = unstored ? undefined : await storedValue(api, job.input);
