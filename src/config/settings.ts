@@ -218,8 +218,8 @@ export const SETTINGS = {
       "TEMPERA_TRUST_PROXY",
       flag,
       false,
-      "Trust `X-Forwarded-Proto` and `X-Forwarded-Host`. " +
-        "Use it only behind a proxy that sets both and that no client can bypass.",
+      "Trust `X-Forwarded-Proto`, `X-Forwarded-Host`, and the last address of `X-Forwarded-For`. " +
+        "Use it only behind a proxy that sets all three and that no client can bypass.",
     ),
   },
   tls: {

@@ -436,7 +436,13 @@ describe("a job as the gateway makes it", () => {
       flags: { isOn: () => true },
     };
     const pipeline = registry.route(PIPELINE)?.pipeline as PipelineVersion;
-    const work = await pipelineJob(api, { pipeline, requestId, ownerId, input: {}, cache: false });
+    const work = await pipelineJob(api, {
+      pipeline,
+      requestId,
+      caller: { ownerId },
+      input: {},
+      cache: false,
+    });
     const job: JobSpec = {
       requestId,
       ownerId,

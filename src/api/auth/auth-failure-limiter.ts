@@ -122,6 +122,15 @@ export function createAuthFailureLimiter({
   };
 }
 
+/** Finds the address of a caller: behind a trusted proxy the one that the proxy has added last. */
+export function senderOf(
+  forwarded: string | undefined,
+  remote: string | undefined,
+  trustProxy: boolean,
+): string | undefined {
+  return (trustProxy ? forwarded?.split(",").at(-1)?.trim() : undefined) ?? remote;
+}
+
 /**
  * Finds the part of a caller's address that one customer of a provider has: all of IPv4, the /64 of IPv6;
  * `undefined` for a call from within this process.
@@ -131,7 +140,7 @@ export function networkOf(
   remote: string | undefined,
   trustProxy: boolean,
 ): string | undefined {
-  const sender = (trustProxy ? forwarded?.split(",").at(-1)?.trim() : undefined) ?? remote;
+  const sender = senderOf(forwarded, remote, trustProxy);
   if (sender === undefined || !ipaddr.isValid(sender)) return sender;
   const address = ipaddr.process(sender);
   return address instanceof ipaddr.IPv6

@@ -4,10 +4,14 @@ import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { LIMITS } from "../../core/limits.ts";
 import { steadyClock } from "../../core/operations/clock.ts";
 import type { Key } from "../../core/owners/key.ts";
+import type { KeyPermissions } from "../../core/owners/key-permissions.ts";
 import type { FoundKey, KeyStore } from "../../core/owners/key-store.ts";
+import type { Call } from "./call.ts";
 import { createKeyHashes } from "./key-hashes.ts";
 import { createKeyRing, type KeyRing } from "./key-ring.ts";
 
+/** A call that changes something, from an address of documentation. */
+const CALL: Call = { remoteAddress: "192.0.2.1", forwardedFor: undefined, writes: true };
 const silent = { debug() {}, info() {}, warn() {}, error() {} };
 
 /** Keys in memory, with a switch for an outage and counts of the reads, by the tests' clock. */
@@ -34,6 +38,13 @@ function createKeyStore() {
       return keyIds.flatMap((keyId) => found(keys.get(keyId)) ?? []);
     },
     list: async () => [...keys.values()],
+    async change(keyId, { readOnly }) {
+      const key = keys.get(keyId);
+      if (!key || key.revokedAtMs !== undefined) return undefined;
+      keys.set(keyId, { ...key, permissions: readOnly ? { readOnly } : {} });
+      changed(keyId);
+      return found(keys.get(keyId));
+    },
     async revoke(keyId, atMs) {
       const key = keys.get(keyId);
       if (!key || key.revokedAtMs !== undefined) return false;
@@ -95,20 +106,20 @@ const pass = async (ms: number): Promise<void> => {
   await vi.advanceTimersByTimeAsync(ms);
 };
 const refused = (header: string | undefined) =>
-  ring.authenticate(header).then(
+  ring.authenticate(header, CALL).then(
     () => "accepted",
     (error: { code: string }) => error.code,
   );
 
 describe("a key", () => {
   it("authenticates its owner, in its scope", async () =>
-    expect(await ring.authenticate(HEADER)).toEqual({ ownerId: "ann", keyId: ID, scope: "API" }));
+    expect(await ring.authenticate(HEADER, CALL)).toEqual({ ownerId: "ann", keyId: ID, scope: "API" }));
 
   it("is read again when its entry is too old", async () => {
-    for (let n = 0; n < 5; n++) await ring.authenticate(HEADER);
+    for (let n = 0; n < 5; n++) await ring.authenticate(HEADER, CALL);
     expect(store.state.reads).toBe(1);
     now += LIMITS.keyCacheMs; // and no timer ran
-    await ring.authenticate(HEADER);
+    await ring.authenticate(HEADER, CALL);
     expect(store.state.reads).toBe(2);
   });
 
@@ -132,7 +143,7 @@ describe("a key", () => {
 
   it("in use is read once by itself, and with all others from then on, however long it is used", async () => {
     for (let n = 0; n < 100; n++) {
-      await ring.authenticate(HEADER);
+      await ring.authenticate(HEADER, CALL);
       await pass(100);
     }
     expect(store.state.reads).toBe(1);
@@ -140,7 +151,7 @@ describe("a key", () => {
   });
 
   it("that nobody uses any more is not read for ever", async () => {
-    await ring.authenticate(HEADER);
+    await ring.authenticate(HEADER, CALL);
     await pass(LIMITS.keyWarmMs + LIMITS.keyCheckMs);
     const { checks } = store.state;
     await pass(10 * LIMITS.keyCheckMs);
@@ -149,13 +160,13 @@ describe("a key", () => {
 
   it("is recorded as used together with others, not at once", async () => {
     await pass(1_000);
-    await ring.authenticate(HEADER);
+    await ring.authenticate(HEADER, CALL);
     const usedAtMs = now;
     expect(store.state.uses.size).toBe(0);
     await refused(`Key ${ID}:wrong`);
     await pass(LIMITS.keyUsesMs);
     expect(Math.abs((store.state.uses.get(ID) ?? 0) - usedAtMs)).toBeLessThanOrEqual(LIMITS.keyUsesMs);
-    await ring.authenticate(HEADER);
+    await ring.authenticate(HEADER, CALL);
     await ring[Symbol.asyncDispose]();
     expect(store.state.uses.get(ID)).toBe(now);
   });
@@ -170,12 +181,12 @@ describe("a key that expires", () => {
     await pass(1);
     expect(await refused(HEADER)).toBe("key_expired");
     expect(await refused(`Key ${ID}:wrong`)).toBe("key_unknown");
-    expect(await ring.recall(ID)).toBeUndefined();
+    expect(await ring.recall(ID, CALL)).toBeUndefined();
   });
 
   it("expires although the store is unavailable", async () => {
     await store.insert({ ...KEY, expiresAtMs: now + 10_000 });
-    await ring.authenticate(HEADER);
+    await ring.authenticate(HEADER, CALL);
     store.state.away = true;
     await pass(10_000);
     expect(await refused(HEADER)).toBe("key_expired");
@@ -188,7 +199,7 @@ describe("a key that expires", () => {
       const own = await createKeyRing({ keys: store, clock: steadyClock, hashes, log: silent });
       await store.insert({ ...KEY, expiresAtMs: now + 60_000 });
       const opens = () =>
-        own.authenticate(HEADER).then(
+        own.authenticate(HEADER, CALL).then(
           () => "accepted",
           (error: { code: string }) => error.code,
         );
@@ -236,8 +247,8 @@ describe("a key that was stored in an older way", () => {
       log: silent,
     });
     for (let n = 0; n < 50; n++) {
-      await ring.authenticate(HEADER);
-      await other.authenticate(HEADER);
+      await ring.authenticate(HEADER, CALL);
+      await other.authenticate(HEADER, CALL);
     }
     expect(store.state.rehashes).toBeLessThanOrEqual(2);
     await other[Symbol.asyncDispose]();
@@ -245,7 +256,7 @@ describe("a key that was stored in an older way", () => {
 
   it("with a pepper that this process lacks is refused as such, not as unknown", async () => {
     await store.insert({ ...KEY, ...createKeyHashes(["a pepper that was lost"]).digest(SECRET) });
-    await expect(ring.authenticate(HEADER)).rejects.toMatchObject({
+    await expect(ring.authenticate(HEADER, CALL)).rejects.toMatchObject({
       code: "key_pepper_missing",
       message: expect.stringMatching(/with the pepper [0-9a-f]{8}, .*TEMPERA_KEY_PEPPER/),
     });
@@ -254,7 +265,7 @@ describe("a key that was stored in an older way", () => {
 
 describe("a revoked key", () => {
   it("is refused at once where the announcement arrives", async () => {
-    await ring.authenticate(HEADER);
+    await ring.authenticate(HEADER, CALL);
     await store.revoke(ID, now);
     expect(await refused(HEADER)).toBe("key_unknown");
   });
@@ -262,7 +273,7 @@ describe("a revoked key", () => {
   it.each([0, 300, 600, 900])(
     "is refused within two seconds where it does not, revoked %d ms after a read and used all the time",
     async (ms) => {
-      await ring.authenticate(HEADER);
+      await ring.authenticate(HEADER, CALL);
       await pass(5 * LIMITS.keyCheckMs + ms);
       store.listeners.clear();
       await store.revoke(ID, now);
@@ -276,11 +287,11 @@ describe("a revoked key", () => {
     let answer: ((key: FoundKey) => void) | undefined;
     const slow = { ...store, find: () => new Promise<FoundKey>((resolve) => (answer = resolve)) };
     const own = await createKeyRing({ keys: slow, clock: { nowMs: () => now }, hashes, log: silent });
-    const first = own.authenticate(HEADER);
+    const first = own.authenticate(HEADER, CALL);
     await store.revoke(ID, now);
     answer?.(KEY);
     await first; // its read began before the revocation
-    const second = own.authenticate(HEADER);
+    const second = own.authenticate(HEADER, CALL);
     answer?.({ ...KEY, revokedAtMs: now });
     await expect(second).rejects.toMatchObject({ code: "key_unknown" });
     await own[Symbol.asyncDispose]();
@@ -306,7 +317,7 @@ describe("a key that was made a moment ago", () => {
 
 describe("while the store is unavailable", () => {
   it("accepts a key that was read lately, with its secret only", async () => {
-    await ring.authenticate(HEADER);
+    await ring.authenticate(HEADER, CALL);
     store.state.away = true;
     now += LIMITS.keyStaleMs - 1;
     expect(await refused(HEADER)).toBe("accepted");
@@ -322,7 +333,7 @@ describe("while the store is unavailable", () => {
 });
 
 it("stops listening and reading when it is disposed", async () => {
-  await ring.authenticate(HEADER);
+  await ring.authenticate(HEADER, CALL);
   expect(store.listeners.size).toBe(1);
   await ring[Symbol.asyncDispose]();
   expect(store.listeners.size).toBe(0);
@@ -331,11 +342,11 @@ it("stops listening and reading when it is disposed", async () => {
 
 it("keeps the keys in use while ten thousand others a second are tried, in bounded memory", async () => {
   const id = (n: number): string => `00000000-0000-4000-8000-${n.toString(16).padStart(12, "0")}`;
-  await ring.authenticate(HEADER);
+  await ring.authenticate(HEADER, CALL);
   const attempt = async (from: number): Promise<void> => {
     for (let n = from; n < from + 10_000; n++) await refused(`Key ${id(n)}:x`);
     await pass(1_000);
-    await ring.authenticate(HEADER);
+    await ring.authenticate(HEADER, CALL);
   };
   await attempt(0);
   global.gc?.();
@@ -350,12 +361,12 @@ it("evicts the least recently used key when more are in use than it keeps", asyn
   const id = (n: number): string => `00000000-0000-4000-8000-${n.toString(16).padStart(12, "0")}`;
   for (let n = 0; n <= LIMITS.keysCachedMax; n++) {
     store.keys.set(id(n), { ...KEY, keyId: id(n) });
-    await ring.recall(id(n));
+    await ring.recall(id(n), CALL);
   }
   const { reads } = store.state;
-  await ring.recall(id(1));
+  await ring.recall(id(1), CALL);
   expect(store.state.reads).toBe(reads);
-  await ring.recall(id(0));
+  await ring.recall(id(0), CALL);
   expect(store.state.reads).toBe(reads + 1);
 });
 
@@ -364,20 +375,84 @@ it("evicts it also after all keys in use were read again", async () => {
   for (let n = 0; n <= LIMITS.keysCachedMax; n++) {
     store.keys.set(id(n), { ...KEY, keyId: id(n) });
     if (n === LIMITS.keysCachedMax) await pass(LIMITS.keyCheckMs);
-    await ring.recall(id(n));
+    await ring.recall(id(n), CALL);
   }
   expect(store.state.checks).toBeGreaterThan(0);
   const { reads } = store.state;
-  await ring.recall(id(LIMITS.keysCachedMax - 1));
+  await ring.recall(id(LIMITS.keysCachedMax - 1), CALL);
   expect(store.state.reads).toBe(reads);
-  await ring.recall(id(0));
+  await ring.recall(id(0), CALL);
   expect(store.state.reads).toBe(reads + 1);
 });
 
 it("rejects with store_unavailable when too many look-ups run at once", async () => {
   const never = { ...store, find: () => new Promise<never>(() => {}) };
   const own = await createKeyRing({ keys: never, clock: { nowMs: () => now }, hashes, log: silent });
-  for (let n = 0; n < LIMITS.keyLookupsMax; n++) void own.recall(`key ${n}`);
-  await expect(own.recall("one more")).rejects.toMatchObject({ code: "store_unavailable" });
+  for (let n = 0; n < LIMITS.keyLookupsMax; n++) void own.recall(`key ${n}`, CALL);
+  await expect(own.recall("one more", CALL)).rejects.toMatchObject({ code: "store_unavailable" });
   await own[Symbol.asyncDispose]();
+});
+
+describe("a key that may do less than its scope allows", () => {
+  const narrowed = (permissions: KeyPermissions) => store.insert({ ...KEY, permissions });
+  const outcome = (call: Partial<Call>, header = HEADER, own: KeyRing = ring) =>
+    own.authenticate(header, { ...CALL, ...call }).then(
+      () => "accepted",
+      ({ code, message }: TemperaError) => `${code}: ${message}`,
+    );
+
+  it("is refused outside its addresses, whatever it calls, and by a wrong secret as any other", async () => {
+    await narrowed({ addresses: ["192.0.2.0/24", "2001:db8::/48"], readOnly: true });
+    const refusal = "key_address_forbidden: This key may not be used from this address.";
+    for (const remoteAddress of ["198.51.100.1", "2001:db8:1::1", "::ffff:198.51.100.1", "", undefined, "x"])
+      expect(await outcome({ remoteAddress })).toBe(refusal);
+    expect(await outcome({ remoteAddress: "198.51.100.1" }, `Key ${ID}:wrong`)).toMatch(/^key_unknown: /);
+    for (const remoteAddress of ["192.0.2.200", "::ffff:192.0.2.9", "2001:db8:0:5::1"])
+      expect(await outcome({ remoteAddress, writes: false })).toBe("accepted");
+  });
+
+  it("is not told that it has expired, nor counted as used, outside its addresses", async () => {
+    await store.insert({ ...KEY, expiresAtMs: now - 1, permissions: { addresses: ["10.0.0.0/8"] } });
+    expect(await outcome({})).toMatch(/^key_address_forbidden/);
+    await ring[Symbol.asyncDispose]();
+    expect(store.state.uses.size).toBe(0);
+  });
+
+  it("has the address that a trusted proxy added last, and no word of its caller counts", async () => {
+    await narrowed({ addresses: ["192.0.2.1"] });
+    const inside = { remoteAddress: "192.0.2.1", forwardedFor: "192.0.2.1, 198.51.100.1" };
+    const outside = { remoteAddress: "198.51.100.1", forwardedFor: "198.51.100.1, 192.0.2.1" };
+    expect([await outcome(inside), await outcome(outside)]).toEqual([
+      "accepted",
+      expect.stringMatching(/^key_address_forbidden/),
+    ]);
+    await using proxied = await createKeyRing({
+      keys: store,
+      clock: steadyClock,
+      hashes,
+      log: silent,
+      trustProxy: true,
+    });
+    expect([await outcome(inside, HEADER, proxied), await outcome(outside, HEADER, proxied)]).toEqual([
+      expect.stringMatching(/^key_address_forbidden/),
+      "accepted",
+    ]);
+  });
+
+  it("reads, and does not write, also where a token recalls it", async () => {
+    await narrowed({ readOnly: true });
+    expect(await outcome({})).toBe("key_read_only: This key is for reading only.");
+    expect(await outcome({ writes: false })).toBe("accepted");
+    await expect(ring.recall(ID, CALL)).rejects.toMatchObject({ code: "key_read_only" });
+    expect(await ring.recall(ID, { ...CALL, writes: false })).toMatchObject({ keyId: ID });
+  });
+
+  it("is narrowed as soon as the store announces it, else at the next check", async () => {
+    expect(await outcome({})).toBe("accepted");
+    await store.change(ID, { readOnly: true });
+    expect(await outcome({})).toMatch(/^key_read_only/);
+    store.keys.set(ID, KEY);
+    await pass(LIMITS.keyCheckMs);
+    expect(await outcome({})).toBe("accepted");
+  });
 });

@@ -8,9 +8,11 @@ import { LIMITS } from "../../core/limits.ts";
 import type { Clock } from "../../core/operations/clock.ts";
 import type { Log } from "../../core/operations/log.ts";
 import type { Key, Scope } from "../../core/owners/key.ts";
+import { assertCallPermitted, type KeyPermissions } from "../../core/owners/key-permissions.ts";
 import type { FoundKey, KeyStore } from "../../core/owners/key-store.ts";
 import { readAuthorization } from "../../fal/authorization.ts";
-import type { AuthFailures } from "./auth-failure-limiter.ts";
+import { type AuthFailures, senderOf } from "./auth-failure-limiter.ts";
+import type { Call } from "./call.ts";
 import { KeyCache } from "./key-cache.ts";
 import type { KeyHashes } from "./key-hashes.ts";
 
@@ -19,6 +21,8 @@ export interface Caller {
   ownerId: string;
   keyId: string;
   scope: Scope;
+  /** Absent when the key may do all that its scope allows. Endpoints are checked where they are known. */
+  permissions?: KeyPermissions;
 }
 
 /** Authenticates callers by their keys. */
@@ -28,17 +32,18 @@ export interface KeyRing {
    *
    * Rejects with `key_missing`, `key_malformed`, `key_unknown` (also for a revoked key or a wrong secret),
    * `key_expired`, `key_pepper_missing` when this process lacks the pepper it was stored with, or
-   * `store_unavailable` when Postgres cannot be reached and the key was not read lately.
+   * `store_unavailable` when Postgres cannot be reached and the key was not read lately. A right key is
+   * refused with `key_address_forbidden` and `key_read_only` for a call that it does not permit.
    *
    * @param app named in the sentence that asks for authentication
    */
-  authenticate(authorization: string | undefined, app?: string): Promise<Caller>;
+  authenticate(authorization: string | undefined, call: Call, app?: string): Promise<Caller>;
 
   /**
    * Finds the caller of a key that was authenticated before, as a token names it. `undefined` when the key is
-   * unknown, revoked or expired.
+   * unknown, revoked or expired. Rejects as `authenticate` does for a call that the key does not permit.
    */
-  recall(keyId: string): Promise<Caller | undefined>;
+  recall(keyId: string, call: Call): Promise<Caller | undefined>;
 }
 
 /**
@@ -46,6 +51,7 @@ export interface KeyRing {
  * way when it is used.
  *
  * @param clock measures ages only: a clock that nobody sets
+ * @param trustProxy callers have the last address of `X-Forwarded-For`, which the proxy has added
  * @param authFailures is told of the right keys
  */
 export async function createKeyRing({
@@ -53,32 +59,43 @@ export async function createKeyRing({
   clock,
   hashes,
   log,
+  trustProxy = false,
   authFailures,
 }: {
   keys: KeyStore;
   clock: Clock;
   hashes: KeyHashes;
   log: Log;
+  trustProxy?: boolean;
   authFailures?: Pick<AuthFailures, "accept">;
 }): Promise<KeyRing & AsyncDisposable> {
   const cache = await KeyCache.start({ keys, clock, log });
   const rehash = createRehash({ keys, clock, hashes });
+  const assertPermitted = ({ permissions }: FoundKey, call: Call): void => {
+    if (!permissions) return;
+    const { forwardedFor, remoteAddress, writes } = call;
+    const address = senderOf(forwardedFor, remoteAddress, trustProxy);
+    assertCallPermitted(permissions, { address, writes });
+  };
   return {
-    async authenticate(authorization, app) {
+    async authenticate(authorization, call, app) {
       const { keyId, secret } = readAuthorization(authorization, app);
       const found = await cache.find(keyId);
       // An unknown key takes as long as a known one with a wrong secret.
       const matches = hashes.matches(found?.key ?? NO_KEY, secret);
       if (!found || !matches || found.key.revokedAtMs !== undefined) throw new TemperaError("key_unknown");
+      // Before all else that a right key may learn: whoever uses it from elsewhere may have stolen it.
+      assertPermitted(found.key, call);
       if (found.isExpired()) throw new TemperaError("key_expired");
       cache.noteUse(keyId);
       authFailures?.accept(`${keyId}:${secret}`);
       if (!hashes.isCurrent(found.key)) rehash(found.key, secret);
       return callerOf(found.key);
     },
-    async recall(keyId) {
+    async recall(keyId, call) {
       const found = await cache.find(keyId);
       if (!found || found.key.revokedAtMs !== undefined || found.isExpired()) return undefined;
+      assertPermitted(found.key, call);
       return callerOf(found.key);
     },
     [Symbol.asyncDispose]: () => cache[Symbol.asyncDispose](),
@@ -88,8 +105,8 @@ export async function createKeyRing({
 /** No secret has this digest. */
 const NO_KEY = { secretSha256: "" };
 
-function callerOf({ ownerId, keyId, scope }: FoundKey): Caller {
-  return { ownerId, keyId, scope };
+function callerOf({ ownerId, keyId, scope, permissions }: FoundKey): Caller {
+  return { ownerId, keyId, scope, ...(permissions && { permissions }) };
 }
 
 /**

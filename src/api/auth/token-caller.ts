@@ -1,6 +1,7 @@
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { appLength, pathSegments } from "../../core/models/endpoint.ts";
 import type { ApiDependencies } from "../dependencies.ts";
+import type { Call } from "./call.ts";
 import type { Caller } from "./key-ring.ts";
 
 /** Segments that fal's clients and their callers may append to the endpoint that they mean. */
@@ -31,15 +32,15 @@ export function tokenAllows(allowed: string, path: string): boolean {
 /**
  * Finds the caller of a `fal_jwt_token`, for an endpoint or for the raw path below `/run`.
  *
- * Rejects with `token_invalid` (forged, expired, key revoked), `token_forbidden` (for another app),
- * `store_unavailable`.
+ * Rejects with `token_invalid` (forged, expired, key revoked), `token_forbidden` (for another app), as the
+ * token's key does for a call that it does not permit, and with `store_unavailable`.
  */
 export async function callerOfToken(
   api: Pick<ApiDependencies, "tokens">,
   jwt: string,
-  endpoint: string,
+  { endpoint, call }: { endpoint: string; call: Call },
 ): Promise<Caller> {
-  const { caller, allowedApps } = await api.tokens.verify(jwt, "app");
+  const { caller, allowedApps } = await api.tokens.verify(jwt, "app", call);
   if (!allowedApps.some((allowed) => tokenAllows(allowed, endpoint)))
     throw new TemperaError("token_forbidden");
   return caller;

@@ -8,6 +8,7 @@ import { answerJson } from "../http/answer-json.ts";
 import { methodNotAllowed } from "../http/method-not-allowed.ts";
 import { readJsonBody } from "../http/read-body.ts";
 import { REQUEST_ID_HEADER, requestIdOf } from "../http/request-id.ts";
+import { callOf } from "./call.ts";
 
 /**
  * Adds the routes of app tokens (contract §5.2): `POST /rest/tokens/` answers the JWT as a JSON string,
@@ -15,7 +16,7 @@ import { REQUEST_ID_HEADER, requestIdOf } from "../http/request-id.ts";
  */
 export function tokenRoutes(app: Hono, api: ApiDependencies): void {
   const issue = async (c: Context): Promise<string> => {
-    const caller = await api.keyRing.authenticate(c.req.header("authorization"));
+    const caller = await api.keyRing.authenticate(c.req.header("authorization"), callOf(c));
     const { allowedApps, seconds } = readTokenRequest(await readJsonBody(c, LIMITS.tokenRequestBytesMax));
     return (await api.tokens.issue(caller, "app", { seconds, allowedApps })).token;
   };

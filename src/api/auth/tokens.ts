@@ -2,6 +2,7 @@ import { jwtVerify, SignJWT } from "jose";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import type { Clock } from "../../core/operations/clock.ts";
 import type { AuthFailures } from "./auth-failure-limiter.ts";
+import type { Call } from "./call.ts";
 import type { Caller, KeyRing } from "./key-ring.ts";
 
 /**
@@ -22,9 +23,9 @@ export interface Tokens {
   /**
    * Finds the caller of a token, and the apps that it may call. Rejects with `token_invalid` for a token that
    * is forged, expired, made for another use, or whose key was revoked, and with `store_unavailable` when
-   * that cannot be known.
+   * that cannot be known. A token has the permissions of its key, and is refused as the key is.
    */
-  verify(token: string, use: TokenUse): Promise<{ caller: Caller; allowedApps: string[] }>;
+  verify(token: string, use: TokenUse, call: Call): Promise<{ caller: Caller; allowedApps: string[] }>;
 }
 
 const ISSUER = "tempera";
@@ -62,7 +63,7 @@ export function createTokens({
       return { token, expiresAtMs: (now + seconds) * 1000 };
     },
 
-    async verify(token, use) {
+    async verify(token, use, call) {
       const checked = await jwtVerify(token, secret, {
         algorithms: ["HS256"],
         issuer: ISSUER,
@@ -73,7 +74,7 @@ export function createTokens({
       });
       const { payload } = checked;
       if (payload.use !== use) throw new TemperaError("token_invalid");
-      const caller = await keyRing.recall(payload.sub ?? "");
+      const caller = await keyRing.recall(payload.sub ?? "", call);
       if (!caller || caller.ownerId !== payload.owner) throw new TemperaError("token_invalid");
       authFailures?.accept(token);
       return {

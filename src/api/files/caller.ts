@@ -1,3 +1,4 @@
+import type { Call } from "../auth/call.ts";
 import type { Caller } from "../auth/key-ring.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 
@@ -8,10 +9,10 @@ const JWT = /^bearer\s+([\w-]+\.[\w-]+\.[\w-]+)$/i;
  * `KeyRing.authenticate` and `Tokens.verify` do.
  */
 export function createFileCaller({ keyRing, tokens }: Pick<ApiDependencies, "keyRing" | "tokens">) {
-  return async (authorization: string | undefined): Promise<Caller> => {
+  return async (authorization: string | undefined, call: Call): Promise<Caller> => {
     const token = JWT.exec(authorization?.trim() ?? "")?.[1];
     return token === undefined
-      ? keyRing.authenticate(authorization)
-      : (await tokens.verify(token, "cdn")).caller;
+      ? keyRing.authenticate(authorization, call)
+      : (await tokens.verify(token, "cdn", call)).caller;
   };
 }

@@ -1,6 +1,7 @@
 import type { Context } from "hono";
 import { LIMITS } from "../../core/limits.ts";
 import { cdnTokenBody } from "../../fal/index.ts";
+import { callOf } from "../auth/call.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import { filesAddressOf } from "../http/address.ts";
 import { answerJson } from "../http/answer-json.ts";
@@ -11,7 +12,7 @@ import { answerJson } from "../http/answer-json.ts";
  */
 export function createCdnToken(api: Pick<ApiDependencies, "keyRing" | "tokens" | "publicUrl" | "filesUrl">) {
   return async (c: Context): Promise<Response> => {
-    const caller = await api.keyRing.authenticate(c.req.header("authorization"));
+    const caller = await api.keyRing.authenticate(c.req.header("authorization"), callOf(c));
     const { token, expiresAtMs } = await api.tokens.issue(caller, "cdn", { seconds: LIMITS.cdnTokenSeconds });
     return answerJson(c, cdnTokenBody(token, expiresAtMs, filesAddressOf(c, api)));
   };

@@ -8,6 +8,7 @@ import type { ObjectInfo } from "../../core/files/object-store.ts";
 import { createSignatures } from "../../core/files/signatures.ts";
 import { falError } from "../../fal/index.ts";
 import { noteWrongKey } from "../auth/auth-failure-limiter.ts";
+import { callOf } from "../auth/call.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import { answerJson } from "../http/answer-json.ts";
 import { REQUEST_ID_HEADER, requestIdOf } from "../http/request-id.ts";
@@ -50,7 +51,7 @@ export function createFile(
     const caller =
       authorization === undefined
         ? undefined
-        : await callerOf(authorization).catch((error) => {
+        : await callerOf(authorization, callOf(c)).catch((error) => {
             // A bad key gets the answer of no key, so that it does not reveal hidden files.
             if (!isTemperaError(error) || CATALOGUE[error.code].status !== 401) throw error;
             noteWrongKey(c);

@@ -3,6 +3,7 @@ import { fileUrl, type NewFile, newFileId, safeFileName } from "../../core/files
 import { createSignatures } from "../../core/files/signatures.ts";
 import { LIMITS } from "../../core/limits.ts";
 import { readInitiate } from "../../fal/index.ts";
+import { callOf } from "../auth/call.ts";
 import { filesAddressOf } from "../http/address.ts";
 import { answerJson } from "../http/answer-json.ts";
 import { readJsonBody } from "../http/read-body.ts";
@@ -17,7 +18,7 @@ import { lifecycleOf, privateAddress, type UploadDependencies } from "./receive.
 export function createInitiate(api: UploadDependencies, { inParts }: { inParts: boolean }) {
   const signatures = createSignatures({ secret: api.uploadSecret, clock: api.clock });
   return async (c: Context): Promise<Response> => {
-    const caller = await api.keyRing.authenticate(c.req.header("authorization"));
+    const caller = await api.keyRing.authenticate(c.req.header("authorization"), callOf(c));
     const lifecycle = await lifecycleOf(c, api, caller);
     const { contentType, fileName } = readInitiate(
       await readJsonBody(c, LIMITS.uploadFormBytesMax),

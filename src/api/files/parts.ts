@@ -5,6 +5,7 @@ import { type FilePart, type FileRecord, fileKey, fileUrl, type NewFile } from "
 import { createSignatures } from "../../core/files/signatures.ts";
 import { LIMITS } from "../../core/limits.ts";
 import { readParts } from "../../fal/index.ts";
+import { callOf } from "../auth/call.ts";
 import { filesAddressOf } from "../http/address.ts";
 import { answerJson } from "../http/answer-json.ts";
 import { readJsonBody } from "../http/read-body.ts";
@@ -36,7 +37,7 @@ export async function beginParts(
 export function createMultipart(api: UploadDependencies) {
   const callerOf = createFileCaller(api);
   return async (c: Context): Promise<Response> => {
-    const caller = await callerOf(c.req.header("authorization"));
+    const caller = await callerOf(c.req.header("authorization"), callOf(c));
     assertUncoded(c);
     const file = await readAnnouncedFile(
       c,
@@ -63,7 +64,8 @@ function createFindUpload(api: UploadDependencies) {
     c: Context,
     { fileId, name, uploadId }: UploadPath,
   ): Promise<FileRecord & { objectKey: string; partsId: string }> => {
-    const caller = uploadId === undefined ? undefined : await callerOf(c.req.header("authorization"));
+    const caller =
+      uploadId === undefined ? undefined : await callerOf(c.req.header("authorization"), callOf(c));
     if (!caller) signatures.checkUpload(fileId, c.req.query("upload"));
     else if (uploadId !== fileId) throw new TemperaError("upload_unknown");
     const file = await api.files.find(fileId);

@@ -19,6 +19,7 @@ import {
   resolveLifecycle,
   setsLifetime,
 } from "../../fal/index.ts";
+import { callOf } from "../auth/call.ts";
 import type { Caller } from "../auth/key-ring.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import { filesAddressOf } from "../http/address.ts";
@@ -137,7 +138,7 @@ export async function storeFile(
 export function createUpload(api: UploadDependencies) {
   const callerOf = createFileCaller(api);
   return async (c: Context): Promise<Response> => {
-    const caller = await callerOf(c.req.header("authorization"));
+    const caller = await callerOf(c.req.header("authorization"), callOf(c));
     const file = await readAnnouncedFile(c, api, caller, api.clock.nowMs() + LIMITS.uploadBodyMs);
     const body = uploadBody(c, LIMITS.fileBytesMax);
     const objectKey = fileKey(file.fileId, uploadCoding(c));

@@ -4,6 +4,7 @@ import { fileUrl } from "../../core/files/file.ts";
 import { createSignatures } from "../../core/files/signatures.ts";
 import { LIMITS } from "../../core/limits.ts";
 import { readSign } from "../../fal/index.ts";
+import { callOf } from "../auth/call.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import { filesAddressOf } from "../http/address.ts";
 import { readJsonBody } from "../http/read-body.ts";
@@ -23,7 +24,7 @@ export function createSign(
   const callerOf = createFileCaller(api);
   const signatures = createSignatures({ secret: api.uploadSecret, clock: api.clock });
   return async (c: Context, { fileId, name }: { fileId: string; name: string }): Promise<Response> => {
-    const caller = await callerOf(c.req.header("authorization"));
+    const caller = await callerOf(c.req.header("authorization"), callOf(c));
     const seconds = readSign(await readJsonBody(c, LIMITS.uploadFormBytesMax));
     const file = await findReadable(fileId, async () => [caller.ownerId]);
     if (file.name !== name) throw new TemperaError("file_unknown");
@@ -43,7 +44,7 @@ export function createSignArtifact(
 ) {
   const callerOf = createFileCaller(api);
   return async (c: Context, path: string): Promise<Response> => {
-    await callerOf(c.req.header("authorization"));
+    await callerOf(c.req.header("authorization"), callOf(c));
     readSign(await readJsonBody(c, LIMITS.uploadFormBytesMax));
     if (!(await api.objects.head(`artifacts/${path}`))) throw new TemperaError("file_unknown");
     return c.text(`${filesAddressOf(c, api)}/${path}`, 200, {

@@ -1,8 +1,10 @@
 /** The descriptions of models for programs: OpenAPI documents and `llms.txt`. */
+
 import type { Context, Hono } from "hono";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { type DescribedModel, llmsText, openapiDocument } from "../../fal/index.ts";
 import type { Registry, Route } from "../../registry/registry.ts";
+import { callOf } from "../auth/call.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import { addressOf, rawPath } from "../http/address.ts";
 import { answerJson } from "../http/answer-json.ts";
@@ -58,7 +60,7 @@ async function findModel(api: ModelsApi, c: Context, endpoint: string): Promise<
   const authorization = c.req.header("authorization");
   const caller =
     authorization !== undefined && endpoint.startsWith("workflows/")
-      ? await api.keyRing.authenticate(authorization)
+      ? await api.keyRing.authenticate(authorization, callOf(c))
       : ANONYMOUS;
   return describedBy(await findCallerRoute(api, caller, { endpoint, requestId: requestIdOf(c) }));
 }

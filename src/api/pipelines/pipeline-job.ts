@@ -19,8 +19,8 @@ import type { ApiDependencies } from "../dependencies.ts";
  * that it finishes on the versions with which it began.
  *
  * Rejects with `pipeline_limit` when the input is too large for a workflow, with the errors of
- * `resolveCallTargets`, with `key_endpoint_forbidden` when the caller's key may not call a target itself, with
- * `disabled_by_operator` when a flag disables a target for this owner, and with `store_unavailable`.
+ * `resolveCallTargets`, with `key_endpoint_forbidden` when the caller's key may not call a target itself,
+ * with `disabled_by_operator` when a flag disables a target for this owner, and with `store_unavailable`.
  */
 export async function pipelineJob(
   api: Pick<ApiDependencies, "objects" | "clock" | "registry" | "findPipeline" | "flags">,

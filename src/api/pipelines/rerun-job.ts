@@ -22,6 +22,16 @@ export interface PreviousRun {
   nodes: PipelineRun[];
 }
 
+/** The wishes of the caller for a run, and the permissions of the key. */
+interface NewRun {
+  requestId: string;
+  rerun: Rerun;
+  cache: boolean;
+  storeIo?: false | undefined;
+  /** Those of the caller's key. */
+  permissions?: KeyPermissions | undefined;
+}
+
 /**
  * Builds the parts of a job that its previous run determines: the plan, the versions of its call targets, and
  * the input with the overrides. The results of the previous run's nodes are handed on; a node reuses its
@@ -35,20 +45,7 @@ export interface PreviousRun {
 export async function rerunJob(
   api: Pick<ApiDependencies, "objects" | "files" | "clock" | "registry" | "findPipeline" | "flags">,
   { job, nodes }: PreviousRun,
-  {
-    requestId,
-    rerun,
-    cache,
-    storeIo,
-    permissions,
-  }: {
-    requestId: string;
-    rerun: Rerun;
-    cache: boolean;
-    storeIo?: false | undefined;
-    /** Those of the caller's key. */
-    permissions?: KeyPermissions | undefined;
-  },
+  { requestId, rerun, cache, storeIo, permissions }: NewRun,
 ): Promise<Pick<JobSpec, "input" | "pipeline" | "rerunOf">> {
   const { plan, callees, depth } = job.pipeline;
   // First, because the other stored parts were deleted together with the input.

@@ -1,7 +1,9 @@
 import type { Context } from "hono";
 import { isStoreFailure } from "../../core/errors/store-failure.ts";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
+import { assertEndpointPermitted } from "../../core/owners/key-permissions.ts";
 import type { QueuePath } from "../../fal/index.ts";
+import { callOf } from "../auth/call.ts";
 import type { Caller } from "../auth/key-ring.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import { answerJson } from "../http/answer-json.ts";
@@ -18,7 +20,7 @@ export function createCancel(
 ) {
   const findRequest = createFindRequest(api);
   return async (c: Context, { endpoint, requestId }: QueuePath): Promise<Response> => {
-    const caller = await api.keyRing.authenticate(c.req.header("authorization"), endpoint);
+    const caller = await api.keyRing.authenticate(c.req.header("authorization"), callOf(c), endpoint);
     const found = await findRequest(caller, requestId ?? "").catch((error) => {
       if (!isStoreFailure(error)) throw error;
       return findRunning(api, { caller, requestId: requestId ?? "" }, error);
@@ -36,11 +38,12 @@ export function createCancel(
 /** Finds a job that runs in Temporal. Throws `unknown` when Temporal alone cannot tell. */
 async function findRunning(
   { jobs }: Pick<ApiDependencies, "jobs">,
-  { caller, requestId }: { caller: Pick<Caller, "ownerId">; requestId: string },
+  { caller, requestId }: { caller: Pick<Caller, "ownerId" | "permissions">; requestId: string },
   unknown: TemperaError,
 ): Promise<Pick<FoundRequest, "requestId" | "state" | "node">> {
   const job = await jobs.describe(requestId.toLowerCase());
   if (!job || job.recording || job.state === "COMPLETED") throw unknown;
   if (job.ownerId !== caller.ownerId) throw new TemperaError("request_unknown");
+  assertEndpointPermitted(caller, job.endpoint);
   return job;
 }

@@ -10,6 +10,7 @@ import {
   submitBody,
   wantsCache,
 } from "../../fal/index.ts";
+import { callOf } from "../auth/call.ts";
 import type { Caller } from "../auth/key-ring.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import { addressOf } from "../http/address.ts";
@@ -61,7 +62,7 @@ export function createRerun(api: RerunApi) {
   const findRequest = createFindRequest(api);
   const claimRequest = createClaimRequest(api);
   return async (c: Context, { endpoint, requestId }: QueuePath): Promise<Response> => {
-    const caller = await api.keyRing.authenticate(c.req.header("authorization"), endpoint);
+    const caller = await api.keyRing.authenticate(c.req.header("authorization"), callOf(c), endpoint);
     const found = await findRequest(caller, requestId ?? "");
     await api.limits.countCall(caller);
     if (found.state !== "COMPLETED") throw new TemperaError("request_unfinished");
@@ -114,7 +115,13 @@ async function newJob(
     ...(webhook && { webhook }),
     retry: retryOf(PIPELINE_RETRY),
     timeouts,
-    ...(await rerunJob(api, previous, { requestId, rerun, cache, storeIo })),
+    ...(await rerunJob(api, previous, {
+      requestId,
+      rerun,
+      cache,
+      storeIo,
+      permissions: caller.permissions,
+    })),
   };
 }
 

@@ -1,7 +1,9 @@
 import type { Context } from "hono";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
+import { assertEndpointPermitted } from "../../core/owners/key-permissions.ts";
 import { isRequestId, type Outcome } from "../../core/requests/request.ts";
 import type { QueuePath } from "../../fal/index.ts";
+import { callOf } from "../auth/call.ts";
 import type { Caller } from "../auth/key-ring.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import type { OutputAddressDependencies } from "../http/output-addresses.ts";
@@ -19,12 +21,15 @@ export function createResult(
 ) {
   const findRequest = createFindRequest(api);
   return async (c: Context, { endpoint, requestId }: QueuePath): Promise<Response> => {
-    const caller = await api.keyRing.authenticate(c.req.header("authorization"), endpoint);
+    const caller = await api.keyRing.authenticate(c.req.header("authorization"), callOf(c), endpoint);
     // The outcome of an ended request is usually one read of the event log; else the other stores are read.
     const id = (requestId ?? "").toLowerCase();
     const ended = isRequestId(id) ? await api.events.outcome(id).catch(() => undefined) : undefined;
     if (ended && ended.snapshot.ownerId !== caller.ownerId) throw new TemperaError("request_unknown");
-    if (ended) setRequestId(c, ended.snapshot.requestId);
+    if (ended) {
+      assertEndpointPermitted(caller, ended.snapshot.endpoint);
+      setRequestId(c, ended.snapshot.requestId);
+    }
     const outcome = ended?.outcome ?? (await findOutcome(c, caller, id));
     return answerOutcome(c, api, { outcome, ownerId: caller.ownerId });
   };

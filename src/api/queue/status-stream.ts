@@ -14,6 +14,7 @@ import {
   wantsNodes,
   wantsQueueLogs,
 } from "../../fal/index.ts";
+import { callOf } from "../auth/call.ts";
 import type { Caller } from "../auth/key-ring.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import { addressOf } from "../http/address.ts";
@@ -43,7 +44,7 @@ export function createStatusStream(api: StatusStreamApi) {
   const findRequest = createFindRequest(api);
   const findNodes = createFindNodes(api);
   return async (c: Context, { endpoint, requestId }: QueuePath): Promise<Response> => {
-    const caller = await api.keyRing.authenticate(c.req.header("authorization"), endpoint);
+    const caller = await api.keyRing.authenticate(c.req.header("authorization"), callOf(c), endpoint);
     const found = await findRequest(caller, requestId ?? "");
     setRequestId(c, found.requestId);
     const closed = new AbortController();

@@ -10,6 +10,7 @@ import {
   wantsLogs,
   wantsNodes,
 } from "../../fal/index.ts";
+import { callOf } from "../auth/call.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import { addressOf } from "../http/address.ts";
 import { answerJson } from "../http/answer-json.ts";
@@ -30,7 +31,7 @@ export function createStatus(
   const findRequest = createFindRequest(api);
   const findNodes = createFindNodes(api);
   return async (c: Context, { endpoint, requestId }: QueuePath): Promise<Response> => {
-    const caller = await api.keyRing.authenticate(c.req.header("authorization"), endpoint);
+    const caller = await api.keyRing.authenticate(c.req.header("authorization"), callOf(c), endpoint);
     const found = await findRequest(caller, requestId ?? "");
     const logs = wantsLogs(c.req.query("logs"))
       ? (found.logs ?? (await readLogLines(api.events, found.requestId)))

@@ -2,6 +2,7 @@
  * fal's queue, one file per action: submit, status, status stream, result, cancel and rerun. What a submit
  * has in common with runs and streams is in `../requests`.
  */
+
 import type { Context } from "hono";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { appOf } from "../../core/models/endpoint.ts";
@@ -11,6 +12,7 @@ import { PIPELINE_QUEUE } from "../../core/pipelines/pipeline.ts";
 import type { Webhook } from "../../core/webhooks/webhook.ts";
 import { type QueuePath, submitBody } from "../../fal/index.ts";
 import type { Route } from "../../registry/registry.ts";
+import { callOf } from "../auth/call.ts";
 import type { Caller } from "../auth/key-ring.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import { addressOf } from "../http/address.ts";
@@ -56,7 +58,7 @@ export function createSubmit(
 ) {
   const admitCall = createAdmitCall(api);
   return async (c: Context, { endpoint }: QueuePath): Promise<Response> => {
-    const caller = await api.keyRing.authenticate(c.req.header("authorization"), appOf(endpoint));
+    const caller = await api.keyRing.authenticate(c.req.header("authorization"), callOf(c), appOf(endpoint));
     const route = await findCallerRoute(api, caller, { endpoint, requestId: requestIdOf(c) });
     const { input, webhook, claim } = await admitCall(c, {
       caller,

@@ -5,9 +5,11 @@ import { onAbort } from "../../core/concurrency/with-abort.ts";
 import { isTemperaError, TemperaError } from "../../core/errors/tempera-error.ts";
 import { LIMITS } from "../../core/limits.ts";
 import { appOf, isEndpointId, pathSegments } from "../../core/models/endpoint.ts";
+import { assertEndpointPermitted } from "../../core/owners/key-permissions.ts";
 import { newRequestId } from "../../core/requests/request-id.ts";
 import { TREES } from "../../fal/index.ts";
 import { endFrame, looksLikeFrame, type SocketAddress, startFrame } from "../../fal/realtime.ts";
+import { callOfUpgrade } from "../auth/call.ts";
 import type { Caller } from "../auth/key-ring.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import { createInnerRequest } from "../http/inner-request.ts";
@@ -19,8 +21,11 @@ import { createOwnerLimiter } from "../run/owner-limiter.ts";
 import type { ByteBudget } from "./byte-budget.ts";
 import { endSocket, type ServedSocket, sendOrTerminate } from "./socket-end.ts";
 
-/** Calls the gateway's own routes without a network. */
-export type InnerFetch = (request: Request) => Response | Promise<Response>;
+/** Calls the gateway's own routes without a network. `env` has the message that the caller sent. */
+export type InnerFetch = (
+  request: Request,
+  env: { incoming: IncomingMessage },
+) => Response | Promise<Response>;
 
 type Api = Pick<
   ApiDependencies,
@@ -63,13 +68,18 @@ export function createHttpSocket(api: Api, fetchInner: InnerFetch) {
   const openSockets = createOwnerLimiter(() => api.runsMax, "sockets open", "Close one first.");
   return async (
     { path }: SocketAddress,
-    { headers }: IncomingMessage,
+    request: IncomingMessage,
   ): Promise<(ws: WebSocket) => ServedSocket> => {
     const segments = pathSegments(path);
     const endpoint = segments.join("/");
-    const caller = await api.keyRing.authenticate(headers.authorization, appOf(endpoint));
+    const caller = await api.keyRing.authenticate(
+      request.headers.authorization,
+      callOfUpgrade(request),
+      appOf(endpoint),
+    );
     const streamed = segments.at(-1) === "stream" && !api.registry.route(endpoint);
     const model = streamed ? segments.slice(0, -1).join("/") : endpoint;
+    assertEndpointPermitted(caller, model);
     if (!isEndpointId(model) || !api.registry.route(model)) {
       const nearest = sayNearest(api.registry, model, caller);
       throw new TemperaError(
@@ -77,7 +87,7 @@ export function createHttpSocket(api: Api, fetchInner: InnerFetch) {
         `Application "${appOf(endpoint).split("/").at(-1)}" not found${nearest}`,
       );
     }
-    const call = createInnerCall(fetchInner, headers);
+    const call = createInnerCall(fetchInner, request);
     return (ws) => {
       try {
         // Counted only here, where there is a socket whose close ends the count.
@@ -105,7 +115,8 @@ type InnerCall = (
   init?: { body?: Buffer; signal?: AbortSignal },
 ) => Promise<Response>;
 
-function createInnerCall(fetchInner: InnerFetch, headers: IncomingMessage["headers"]): InnerCall {
+function createInnerCall(fetchInner: InnerFetch, incoming: IncomingMessage): InnerCall {
+  const { headers } = incoming;
   // `X-Fal-Queue-Priority` and similar headers of the upgrade apply to every payload.
   const falHeaders = Object.fromEntries(
     Object.entries(headers).filter(
@@ -113,14 +124,21 @@ function createInnerCall(fetchInner: InnerFetch, headers: IncomingMessage["heade
     ),
   );
   const authorization = headers.authorization ?? "";
+  const forwarded = headers["x-forwarded-for"];
   return async (method, target, { body, signal } = {}) =>
     fetchInner(
       createInnerRequest(`http://gateway${target}`, {
         method,
-        headers: { ...falHeaders, authorization, "content-type": "application/json" },
+        headers: {
+          ...falHeaders,
+          authorization,
+          "content-type": "application/json",
+          ...(forwarded !== undefined && { "x-forwarded-for": String(forwarded) }),
+        },
         ...(body && { body }),
         ...(signal && { signal }),
       }),
+      { incoming },
     );
 }
 

@@ -1,12 +1,13 @@
 import type { IncomingMessage } from "node:http";
 import type { RawData, WebSocket } from "ws";
-import { CATALOGUE } from "../../core/errors/catalogue.ts";
+import { CATALOGUE, type ErrorCode } from "../../core/errors/catalogue.ts";
 import { type ErrorInfo, errorInfo, isTemperaError, TemperaError } from "../../core/errors/tempera-error.ts";
 import type { JsonObject } from "../../core/json/json.ts";
 import { LIMITS } from "../../core/limits.ts";
 import { appOf, pathSegments } from "../../core/models/endpoint.ts";
 import { taskQueueOf } from "../../core/models/model.ts";
 import { refuseDisabledBehaviour, refuseDisabledRoute } from "../../core/models/refuse-disabled.ts";
+import { assertEndpointPermitted } from "../../core/owners/key-permissions.ts";
 import { newRequestId } from "../../core/requests/request-id.ts";
 import type { Frame, SessionSpec } from "../../core/requests/session.ts";
 import { decodeFrame, decodeJsonFrame, encodeFrame, FrameFault, frameJson } from "../../fal/msgpack.ts";
@@ -22,6 +23,7 @@ import {
   UNAUTHORIZED,
 } from "../../fal/realtime.ts";
 import type { ModelRoute } from "../../registry/registry.ts";
+import { type Call, callOfUpgrade } from "../auth/call.ts";
 import type { Caller } from "../auth/key-ring.ts";
 import { callerOfToken } from "../auth/token-caller.ts";
 import type { ApiDependencies } from "../dependencies.ts";
@@ -62,6 +64,7 @@ interface Opening {
   route: ModelRoute;
   target: RealtimeEndpoint;
   maxBuffering: number | undefined;
+  call: Call;
 }
 
 /**
@@ -102,13 +105,15 @@ export function createRealtimeSocket(api: Api) {
 async function checkHandshake(
   api: Api,
   { path, query }: SocketAddress,
-  { headers }: IncomingMessage,
+  request: IncomingMessage,
 ): Promise<Opening> {
+  const call = callOfUpgrade(request);
   const token = query.get("fal_jwt_token");
   const caller = token
-    ? await callerOfToken(api, token, path)
-    : await api.keyRing.authenticate(headers.authorization, appOf(path));
+    ? await callerOfToken(api, token, { endpoint: path, call })
+    : await api.keyRing.authenticate(request.headers.authorization, call, appOf(path));
   const target = parseRealtimePath(path, (endpoint) => api.registry.route(endpoint) !== undefined);
+  assertEndpointPermitted(caller, target?.endpoint ?? pathSegments(path).join("/"));
   const sessionId = newRequestId();
   const route = target && api.registry.route(target.endpoint, sessionId);
   if (!target || !route) {
@@ -129,15 +134,22 @@ async function checkHandshake(
   const maxBuffering = readMaxBuffering(query.get("max_buffering"));
   if (maxBuffering === "invalid")
     throw new TemperaError("realtime_query_invalid", "max_buffering is a whole number from 1 to 60.");
-  return { caller, sessionId, route, target, maxBuffering };
+  return { caller, sessionId, route, target, maxBuffering, call };
 }
+
+/** Refusals that no other token changes: told `UNAUTHORIZED`, clients fetch one and come back. */
+const FINAL = new Set<ErrorCode>([
+  "disabled_by_operator",
+  "key_address_forbidden",
+  "key_endpoint_forbidden",
+  "key_read_only",
+]);
 
 /** Reports a failed handshake once there is a socket, and closes it. */
 export function closeWithError(ws: WebSocket, error: TemperaError): ServedSocket {
   const { status } = CATALOGUE[error.code];
   const message = error.code === "store_unavailable" ? CATALOGUE.store_unavailable.message : error.message;
-  // Another key or token would not help where an operator has disabled something.
-  const unauthorized = (status === 401 || status === 403) && error.code !== "disabled_by_operator";
+  const unauthorized = (status === 401 || status === 403) && !FINAL.has(error.code);
   sendOrTerminate(ws, unauthorized ? UNAUTHORIZED : errorMessage({ ...errorInfo(error), message }));
   endSocket(ws);
   return { goAway: async () => endSocket(ws) };
@@ -259,16 +271,26 @@ class RealtimeConnection implements ServedSocket, SessionListener {
     void this.#end(1000, "idle");
   }
 
-  /** Ends the socket when the caller's key was revoked. While the store is away, the next check decides. */
+  /**
+   * Ends the socket when the caller's key was revoked, or no longer permits the session. While the store is
+   * away, the next check decides.
+   */
   #checkKey(): void {
-    this.#api.keyRing.recall(this.#opening.caller.keyId).then(
-      (known) => {
-        if (known) return;
-        if (!this.#raw) sendOrTerminate(this.#ws, UNAUTHORIZED);
-        void this.#end(this.#raw ? 1008 : 1000, "The key was revoked.");
-      },
-      () => {},
-    );
+    const { caller, call, target } = this.#opening;
+    const end = (message: string, reason: string): void => {
+      if (!this.#raw) sendOrTerminate(this.#ws, message);
+      void this.#end(this.#raw ? 1008 : 1000, reason);
+    };
+    this.#api.keyRing
+      .recall(caller.keyId, call)
+      .then((known) => {
+        if (!known) return end(UNAUTHORIZED, "The key was revoked.");
+        assertEndpointPermitted(known, target.endpoint);
+      })
+      .catch((error) => {
+        if (isTemperaError(error) && FINAL.has(error.code))
+          end(errorMessage(errorInfo(error)), error.message);
+      });
   }
 
   #end(code?: number, reason?: string): Promise<void> {

@@ -3,7 +3,9 @@ import { appOf, EXECUTE } from "../../core/models/endpoint.ts";
 import type { Flags } from "../../core/models/flags.ts";
 import { refuseDisabledRoute } from "../../core/models/refuse-disabled.ts";
 import type { Scope } from "../../core/owners/key.ts";
+import { assertEndpointPermitted } from "../../core/owners/key-permissions.ts";
 import type { FindPipeline, Registry, Route } from "../../registry/registry.ts";
+import type { Caller } from "../auth/key-ring.ts";
 import { EXECUTION } from "../pipelines/execution.ts";
 import { sayNearest } from "./nearest-endpoint.ts";
 
@@ -31,20 +33,23 @@ const SAVED_PREFIX = "workflows/";
 
 /**
  * Finds the route of an endpoint for a caller: a model or pipeline of the registry, one of the saved
- * pipelines, or the pipeline that the call brings along. Rejects with `endpoint_unknown`, `path_unknown`, and
- * `disabled_by_operator` when a flag disables it for this owner.
+ * pipelines, or the pipeline that the call brings along. Rejects with `endpoint_unknown`, `path_unknown`,
+ * `key_endpoint_forbidden` when the caller's key may not call it, and `disabled_by_operator` when a flag
+ * disables it for this owner.
  */
 export async function findCallerRoute(
   { registry, findPipeline, flags }: { registry: Registry; findPipeline: FindPipeline; flags: Flags },
-  caller: { ownerId: string; scope?: Scope },
+  caller: Pick<Caller, "ownerId" | "permissions"> & { scope?: Scope },
   { endpoint, requestId }: { endpoint: string; requestId: string },
 ): Promise<Route> {
+  assertEndpointPermitted(caller, endpoint);
   const { ownerId } = caller;
   const saved =
     endpoint !== EXECUTE && endpoint.startsWith(SAVED_PREFIX)
       ? await findPipeline(endpoint, ownerId)
       : undefined;
-  const route = endpoint === EXECUTE ? EXECUTION : (saved ?? routeOf(registry, { endpoint, requestId }, caller));
+  const route =
+    endpoint === EXECUTE ? EXECUTION : (saved ?? routeOf(registry, { endpoint, requestId }, caller));
   refuseDisabledRoute(flags, route, ownerId);
   return route;
 }

@@ -1,6 +1,7 @@
 import { LRUCache } from "lru-cache";
 import { type ErrorInfo, isTemperaError, TemperaError } from "../../core/errors/tempera-error.ts";
 import { hasPassed } from "../../core/operations/retention.ts";
+import { assertEndpointPermitted } from "../../core/owners/key-permissions.ts";
 import type { NodeRef } from "../../core/pipelines/pipeline.ts";
 import type { LoggedEvent, Progress, Snapshot } from "../../core/requests/events.ts";
 import {
@@ -52,8 +53,9 @@ export type FindRequest = (caller: Caller, requestId: string) => Promise<FoundRe
  * therefore answered from the event log only when that has seen all of it, or when the other stores have
  * confirmed it; without the log, only when PostgreSQL has no outcome.
  *
- * Rejects with `request_unknown` for a malformed id, an unknown request and another owner's, and with
- * `temporal_unavailable` or `store_unavailable` when the store that would know cannot be reached.
+ * Rejects with `request_unknown` for a malformed id, an unknown request and another owner's, with
+ * `key_endpoint_forbidden` when the caller's key may not call its endpoint, and with `temporal_unavailable`
+ * or `store_unavailable` when the store that would know cannot be reached.
  */
 export function createFindRequest(api: FindApi): FindRequest {
   const finder = new RequestFinder(api);
@@ -61,6 +63,7 @@ export function createFindRequest(api: FindApi): FindRequest {
     if (!isRequestId(requestId)) throw new TemperaError("request_unknown");
     const found = await finder.find(requestId.toLowerCase());
     if (!found || found.ownerId !== caller.ownerId) throw new TemperaError("request_unknown");
+    assertEndpointPermitted(caller, found.endpoint);
     api.unserved?.tell(found);
     return found;
   };

@@ -7,6 +7,7 @@ import { appOf } from "../../core/models/endpoint.ts";
 import type { JobSpec } from "../../core/requests/job.ts";
 import type { Outcome } from "../../core/requests/request.ts";
 import type { Route } from "../../registry/registry.ts";
+import { callOf } from "../auth/call.ts";
 import type { Caller } from "../auth/key-ring.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import { requestIdOf } from "../http/request-id.ts";
@@ -66,7 +67,11 @@ export function createRun(api: RunApi, openCalls: OwnerLimiter) {
   const findRequest = createFindRequest(api);
   const admitCall = createAdmitCall(api);
   return async (c: Context, endpoint: string): Promise<Response> => {
-    const caller = await api.keyRing.authenticate(c.req.header("authorization"), appOf(endpoint));
+    const caller = await api.keyRing.authenticate(
+      c.req.header("authorization"),
+      callOf(c, { writes: true }),
+      appOf(endpoint),
+    );
     const route = await findCallerRoute(api, caller, { endpoint, requestId: requestIdOf(c) });
     using _open = openCalls.acquire(caller.ownerId);
     const { schemas } = route.model ?? route.pipeline;

@@ -17,6 +17,7 @@ import {
   streamEventId,
 } from "../../fal/index.ts";
 import type { Route } from "../../registry/registry.ts";
+import { callOf } from "../auth/call.ts";
 import type { Caller } from "../auth/key-ring.ts";
 import { callerOfToken } from "../auth/token-caller.ts";
 import { followCaller } from "../http/output-addresses.ts";
@@ -114,9 +115,10 @@ export function createStream(api: RunApi, openCalls: OwnerLimiter) {
 function authenticate(api: RunApi, c: Context, endpoint: string): Promise<Caller> {
   const token = c.req.query("fal_jwt_token");
   const authorization = c.req.header("authorization");
+  const call = callOf(c, { writes: true }); // a GET runs the model too
   return token !== undefined && authorization === undefined
-    ? callerOfToken(api, token, endpoint)
-    : api.keyRing.authenticate(authorization, appOf(endpoint));
+    ? callerOfToken(api, token, { endpoint, call })
+    : api.keyRing.authenticate(authorization, call, appOf(endpoint));
 }
 
 /** Starts a job. Aborts `disconnected` when the start fails. */

@@ -214,6 +214,24 @@ export const CATALOGUE = {
     message: "No user found for Key ID and Secret",
   },
   key_expired: { kind: "gateway", status: 401, retryable: false, message: "The key has expired." },
+  key_endpoint_forbidden: {
+    kind: "gateway",
+    status: 403,
+    retryable: false,
+    message: "This key may not call this endpoint.",
+  },
+  key_address_forbidden: {
+    kind: "gateway",
+    status: 403,
+    retryable: false,
+    message: "This key may not be used from this address.",
+  },
+  key_read_only: {
+    kind: "gateway",
+    status: 403,
+    retryable: false,
+    message: "This key is for reading only.",
+  },
   key_pepper_missing: {
     kind: "gateway",
     status: 503,

@@ -25,7 +25,7 @@ export function parseAddress(text: string): Address | undefined {
 }
 
 /** Parses `10.0.0.0/8`, `fd00::/8`, or one address; `undefined` for anything else. */
-function parseRange(text: string): AddressRange | undefined {
+export function parseRange(text: string): AddressRange | undefined {
   const [first = "", prefix, ...rest] = text.trim().split("/");
   const address = parseAddress(first);
   if (!address || rest.length > 0) return undefined;
@@ -37,6 +37,23 @@ function parseRange(text: string): AddressRange | undefined {
 
 const isWithin = (address: Address, [start, bits]: AddressRange): boolean =>
   address.kind() === start.kind() && address.match(start, bits);
+
+/**
+ * Tells whether an address is in one of some ranges. IPv4 counts as IPv4 also where IPv6 carries it
+ * (`::ffff:10.0.0.1`).
+ */
+export function isWithinRanges(text: string, ranges: readonly string[]): boolean {
+  const parsed = parseAddress(text);
+  const address =
+    parsed instanceof ipaddr.IPv6 && parsed.isIPv4MappedAddress() ? parsed.toIPv4Address() : parsed;
+  return (
+    address !== undefined &&
+    ranges.some((each) => {
+      const known = parseRange(each);
+      return known !== undefined && isWithin(address, known);
+    })
+  );
+}
 
 const range = (text: string): AddressRange => parseRange(text) as AddressRange;
 

@@ -1,4 +1,14 @@
 import type { Key, SecretDigest } from "./key.ts";
+import type { KeyPermissions } from "./key-permissions.ts";
+
+/** A change of a key. `null` takes a field away; an absent one stays as it is. */
+export interface KeyChange {
+  alias?: string;
+  expiresAtMs?: number | null;
+  endpoints?: KeyPermissions["endpoints"] | null;
+  addresses?: KeyPermissions["addresses"] | null;
+  readOnly?: boolean;
+}
 
 /** A key as it was read. Its remaining time is measured by the store's clock, which all processes share. */
 export interface FoundKey extends Key {
@@ -14,6 +24,8 @@ export interface KeyStore {
   findAll(keyIds: readonly string[]): Promise<FoundKey[]>;
   /** Lists keys newest first, revoked ones included; those after the one that `before` names. */
   list(page: { limit: number; before?: { atMs: number; id: string } }): Promise<FoundKey[]>;
+  /** Changes a key, and returns it changed; `undefined` when there is no such key, or it was revoked. */
+  change(keyId: string, change: KeyChange): Promise<FoundKey | undefined>;
   /** Revokes a key. False when there is no such key, or it was revoked before. */
   revoke(keyId: string, atMs: number): Promise<boolean>;
   /**

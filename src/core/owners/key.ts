@@ -4,6 +4,8 @@
  * stored, so that a reader of the table can neither use a key nor make one. The secret has 256 random bits:
  * a slow hash would add nothing.
  */
+import type { KeyPermissions } from "./key-permissions.ts";
+
 export type Scope = "API" | "ADMIN";
 
 export interface Key extends SecretDigest {
@@ -11,6 +13,8 @@ export interface Key extends SecretDigest {
   ownerId: string;
   alias: string;
   scope: Scope;
+  /** Absent when the key may do all that its scope allows. */
+  permissions?: KeyPermissions;
   createdAtMs: number;
   revokedAtMs?: number;
   /** Time from which the key is refused. */

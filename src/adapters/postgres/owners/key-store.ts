@@ -1,5 +1,7 @@
+import { writeJson } from "../../../core/json/exact-json.ts";
 import type { Scope } from "../../../core/owners/key.ts";
-import type { FoundKey, KeyStore } from "../../../core/owners/key-store.ts";
+import type { KeyPermissions } from "../../../core/owners/key-permissions.ts";
+import type { FoundKey, KeyChange, KeyStore } from "../../../core/owners/key-store.ts";
 import { answer, type Sql, storableText } from "../connection.ts";
 
 /** The channel that the table's trigger notifies. */
@@ -10,6 +12,7 @@ interface KeyRow {
   owner_id: string;
   alias: string;
   scope: Scope;
+  permissions: KeyPermissions | null;
   secret_sha256: string;
   pepper_id: string | null;
   created_at: Date;
@@ -24,6 +27,7 @@ const keyOf = (row: KeyRow): FoundKey => ({
   ownerId: row.owner_id,
   alias: row.alias,
   scope: row.scope,
+  ...(row.permissions && Object.keys(row.permissions).length > 0 && { permissions: row.permissions }),
   secretSha256: row.secret_sha256,
   ...(row.pepper_id !== null && { pepperId: row.pepper_id }),
   createdAtMs: row.created_at.getTime(),
@@ -74,15 +78,41 @@ const queries = (sql: Sql): Pick<KeyStore, "find" | "list" | "findAll" | "onChan
   },
 });
 
-const changes = (sql: Sql): Pick<KeyStore, "insert" | "revoke" | "rehash" | "recordUses"> => ({
-  async insert({ keyId, ownerId, alias, scope, secretSha256, pepperId, createdAtMs, expiresAtMs }) {
+/** The permissions that a change sets, as JSON; those that it takes away are null. */
+const permissionsSet = ({ endpoints, addresses, readOnly }: KeyChange): string =>
+  writeJson({
+    ...(endpoints !== undefined && { endpoints: endpoints && [...endpoints] }),
+    ...(addresses !== undefined && { addresses: addresses && [...addresses] }),
+    ...(readOnly !== undefined && { readOnly: readOnly || null }),
+  });
+
+const changes = (sql: Sql): Pick<KeyStore, "insert" | "change" | "revoke" | "rehash" | "recordUses"> => ({
+  async insert({ keyId, ownerId, alias, scope, permissions, secretSha256, pepperId, ...times }) {
+    const { createdAtMs, expiresAtMs } = times;
     await answer(
       sql,
-      sql`INSERT INTO keys (key_id, owner_id, alias, scope, secret_sha256, pepper_id, created_at, expires_at)
-          VALUES (${keyId}, ${storableText(ownerId)}, ${storableText(alias)}, ${scope}, ${secretSha256},
+      sql`INSERT INTO keys (key_id, owner_id, alias, scope, permissions, secret_sha256, pepper_id, created_at,
+                            expires_at)
+          VALUES (${keyId}, ${storableText(ownerId)}, ${storableText(alias)}, ${scope},
+                  ${permissions ? permissionsSet(permissions) : null}::text::jsonb, ${secretSha256},
                   ${pepperId ?? null}, ${new Date(createdAtMs)},
                   ${expiresAtMs === undefined ? null : new Date(expiresAtMs)})`,
     );
+  },
+
+  async change(keyId, change) {
+    const { alias, expiresAtMs } = change;
+    const { count } = await answer(
+      sql,
+      sql`UPDATE keys SET
+            alias = COALESCE(${alias === undefined ? null : storableText(alias)}, alias),
+            expires_at = CASE WHEN ${expiresAtMs === undefined} THEN expires_at
+                              ELSE ${expiresAtMs == null ? null : new Date(expiresAtMs)}::timestamptz END,
+            permissions = jsonb_strip_nulls(
+              COALESCE(permissions, '{}') || ${permissionsSet(change)}::text::jsonb)
+          WHERE key_id = ${storableText(keyId)} AND revoked_at IS NULL`,
+    );
+    return count === 0 ? undefined : queries(sql).find(keyId);
   },
 
   async revoke(keyId, atMs) {

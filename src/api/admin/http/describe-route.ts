@@ -150,6 +150,9 @@ const OF_KEYS: ErrorCode[] = [
   "key_unknown",
   "key_expired",
   "key_pepper_missing",
+  "key_endpoint_forbidden",
+  "key_address_forbidden",
+  "key_read_only",
 ];
 const OF_JSON_BODIES: ErrorCode[] = [
   "body_not_json",

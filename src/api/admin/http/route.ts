@@ -26,6 +26,7 @@
  * form. Lists use `PAGE_QUERY`, `pageAfter` and `paged` of `page.ts`. Resources that two admins may change at
  * the same time use `If-Match` (`etag.ts`).
  */
+
 import type { OpenAPIHono, z } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import { TemperaError } from "../../../core/errors/tempera-error.ts";
@@ -33,6 +34,7 @@ import type { Json } from "../../../core/json/json.ts";
 import { LIMITS } from "../../../core/limits.ts";
 import type { Scope } from "../../../core/owners/key.ts";
 import { basicToKey } from "../../../fal/authorization.ts";
+import { callOf, readingCallOf } from "../../auth/call.ts";
 import type { Caller } from "../../auth/key-ring.ts";
 import type { ApiDependencies } from "../../dependencies.ts";
 import { answerJson } from "../../http/answer-json.ts";
@@ -167,18 +169,21 @@ function responseOf(c: Context, { path, status = 200 }: Route, result: unknown):
 /**
  * Returns the caller of a request, or `undefined` where the route's scope permits a request without a key.
  *
- * Rejects with the errors of `KeyRing.authenticate`, and with `scope_missing` for an API key on a route of
- * scope ADMIN.
+ * Rejects with the errors of `KeyRing.authenticate`, with `key_endpoint_forbidden` for a key that is limited
+ * to endpoints, and with `scope_missing` for an API key on a route of scope ADMIN.
  */
 async function authenticate(
   c: Context,
-  { scope, basicAuth }: Pick<Route, "scope" | "basicAuth">,
+  { scope, basicAuth, audit }: Pick<Route, "scope" | "basicAuth" | "audit">,
   { keyRing }: Pick<ApiDependencies, "keyRing">,
 ): Promise<Caller | undefined> {
   const header = c.req.header("authorization");
   const authorization = basicAuth && header !== undefined ? basicToKey(header) : header;
   if (scope === "none" || (scope === "optional" && authorization === undefined)) return undefined;
-  const caller = await keyRing.authenticate(authorization);
+  const caller = await keyRing.authenticate(authorization, audit === null ? readingCallOf(c) : callOf(c));
+  // What it shows and changes is the owner's, whatever the endpoint.
+  if (caller.permissions?.endpoints)
+    throw new TemperaError("key_endpoint_forbidden", "This key is for calls of its endpoints only.");
   if (scope === "ADMIN" && caller.scope !== "ADMIN")
     throw new TemperaError("scope_missing", "This call needs a key of scope ADMIN.");
   return caller;

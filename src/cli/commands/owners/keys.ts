@@ -9,8 +9,17 @@ interface CreateOptions {
   scope: string;
   owner?: string;
   expires?: string;
+  endpoint?: string[];
+  address?: string[];
+  readOnly?: boolean;
   json?: boolean;
 }
+
+/** Collects the values of an option that is repeated; `before` is `true` where `--no-…` exists. */
+const collect = (value: string, before: string[] | true = []): string[] => [
+  ...(before === true ? [] : before),
+  value,
+];
 
 const UNIT_MS = { m: 60_000, h: 3_600_000, d: 86_400_000, w: 7 * 86_400_000 };
 
@@ -29,12 +38,24 @@ function validityOf({ revoked_at, expires_at }: KeyView): string {
   return expires_at ? `until ${shortTime(expires_at)}` : "";
 }
 
-/** Adds `keys create|list|revoke`. Needs a key of scope ADMIN. */
+/** Words what a key may do, where that is less than its scope allows. */
+function permissionsText({ endpoints, addresses, read_only }: KeyView): string {
+  return [
+    read_only ? "read only" : "",
+    ...(endpoints ?? []),
+    ...(addresses ?? []).map((each) => `from ${each}`),
+  ]
+    .filter((part) => part !== "")
+    .join(", ");
+}
+
+/** Adds `keys create|change|list|revoke`. Needs a key of scope ADMIN. */
 export function addKeyCommands(program: Command, connect: Connect): void {
   const keys = program
     .command("keys")
-    .description("create, list and revoke keys (needs a key of scope ADMIN)");
+    .description("create, change, list and revoke keys (needs a key of scope ADMIN)");
   addCreate(keys, connect);
+  addChange(keys, connect);
   keys
     .command("list")
     .description("list the keys, newest first")
@@ -50,9 +71,11 @@ export function addKeyCommands(program: Command, connect: Connect): void {
         key.owner,
         shortTime(key.created_at),
         key.last_used_at ? shortTime(key.last_used_at) : "never",
+        permissionsText(key),
         validityOf(key),
       ]);
-      process.stdout.write(`${table(["ID", "ALIAS", "SCOPE", "OWNER", "CREATED", "LAST USED", ""], rows)}\n`);
+      const titles = ["ID", "ALIAS", "SCOPE", "OWNER", "CREATED", "LAST USED", "LIMITED TO", ""];
+      process.stdout.write(`${table(titles, rows)}\n`);
     });
   keys
     .command("revoke")
@@ -62,6 +85,45 @@ export function addKeyCommands(program: Command, connect: Connect): void {
       await connect(command).admin("DELETE", `/v1/keys/${encodeURIComponent(keyId)}`);
       process.stderr.write("Revoked.\n");
     });
+}
+
+function addChange(keys: Command, connect: Connect): void {
+  keys
+    .command("change")
+    .description("change what a key may do; gateways apply it within two seconds")
+    .argument("<key-id>")
+    .option("--alias <name>", "name that shows what the key is for")
+    .option("--expires <time>", "end of validity, as of `keys create`", expiryOf)
+    .option("--no-expires", "let it be valid for ever")
+    .option("--endpoint <pattern>", "only endpoint that it may call; may be repeated", collect)
+    .option("--no-endpoint", "let it call all endpoints")
+    .option("--address <range>", "only address or range that it may be used from; may be repeated", collect)
+    .option("--no-address", "let it be used from everywhere")
+    .option("--read-only", "let it read, and change nothing")
+    .option("--no-read-only", "let it write too")
+    .option(...JSON_OPTION)
+    .action(async (keyId: string, options: Record<string, unknown>, command: Command) => {
+      const changed = await connect(command).admin<KeyView>(
+        "PATCH",
+        `/v1/keys/${encodeURIComponent(keyId)}`,
+        changeOf(options),
+      );
+      if (options.json) return void process.stdout.write(`${writeJson(changed)}\n`);
+      process.stderr.write(`Changed. Limited to: ${permissionsText(changed) || "nothing"}.\n`);
+    });
+}
+
+/** Returns the fields to change. `false` is a `--no-…` that was given, `true` that neither option was. */
+function changeOf({ alias, expires, endpoint, address, readOnly }: Record<string, unknown>): object {
+  const field = (name: string, value: unknown): object =>
+    value === undefined || value === true ? {} : { [name]: value === false ? null : value };
+  return {
+    ...field("alias", alias),
+    ...field("expires_at", expires),
+    ...field("endpoints", endpoint),
+    ...field("addresses", address),
+    ...(readOnly !== undefined && { read_only: readOnly }),
+  };
 }
 
 function addCreate(keys: Command, connect: Connect): void {
@@ -76,9 +138,29 @@ function addCreate(keys: Command, connect: Connect): void {
       "end of validity: in 90d, 12h or 30m, or on a date such as 2027-01-31; default: never",
       expiryOf,
     )
+    .option(
+      "--endpoint <pattern>",
+      "only endpoint that it may call, or fal-ai/wan/* for all below fal-ai/wan; may be repeated",
+      collect,
+    )
+    .option(
+      "--address <range>",
+      "only address or range (10.0.0.0/8) that it may be used from; may be repeated",
+      collect,
+    )
+    .option("--read-only", "let it read statuses, results, lists and files, and change nothing")
     .option(...JSON_OPTION)
-    .action(async (alias: string, { scope, owner, expires, json }: CreateOptions, command: Command) => {
-      const body = { alias, scope, ...(owner && { owner }), ...(expires && { expires_at: expires }) };
+    .action(async (alias: string, options: CreateOptions, command: Command) => {
+      const { scope, owner, expires, endpoint, address, readOnly, json } = options;
+      const body = {
+        alias,
+        scope,
+        ...(owner && { owner }),
+        ...(expires && { expires_at: expires }),
+        ...(endpoint && { endpoints: endpoint }),
+        ...(address && { addresses: address }),
+        ...(readOnly && { read_only: true }),
+      };
       const created = await connect(command).admin<KeyView & { key: string }>("POST", "/v1/keys", body);
       if (json) return void process.stdout.write(`${writeJson(created)}\n`);
       process.stdout.write(`${created.key}\n`);

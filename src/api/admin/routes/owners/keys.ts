@@ -1,7 +1,13 @@
 import { randomBytes, randomUUID } from "node:crypto";
 import { z } from "@hono/zod-openapi";
 import { TemperaError } from "../../../../core/errors/tempera-error.ts";
+import { LIMITS } from "../../../../core/limits.ts";
 import type { Key } from "../../../../core/owners/key.ts";
+import {
+  isAddressRange,
+  isEndpointPattern,
+  type KeyPermissions,
+} from "../../../../core/owners/key-permissions.ts";
 import type { ApiDependencies } from "../../../dependencies.ts";
 import { cursorOf, PAGE_FIELDS, PAGE_QUERY, pageAfter, paged } from "../../http/page.ts";
 import type { AddRoute } from "../../http/route.ts";
@@ -14,6 +20,17 @@ const KEY = z
     scope: z.enum(["API", "ADMIN"]),
     owner: z.string(),
     created_at: z.string(),
+    endpoints: z
+      .array(z.string())
+      .nullable()
+      .openapi({
+        description: "The only endpoints that it may call; `fal-ai/wan/*` is all below `fal-ai/wan`.",
+      }),
+    addresses: z
+      .array(z.string())
+      .nullable()
+      .openapi({ description: "The only addresses and ranges that it may be used from." }),
+    read_only: z.boolean().openapi({ description: "It reads, and changes nothing." }),
     expires_at: z.string().nullable().openapi({ description: "The key is refused from this time on." }),
     last_used_at: z.string().nullable().openapi({ description: "Accurate to one minute." }),
     revoked_at: z.string().nullable(),
@@ -23,8 +40,22 @@ const KEY = z
 /** A key without its secret, as the API shows it. */
 export type KeyView = z.output<typeof KEY>;
 
+const ALIAS = z.string().regex(/^[\x20-\x7e]{1,100}$/, "Input should be 1 to 100 printable ASCII characters");
+const ENDPOINTS = z
+  .array(
+    z.string().refine(isEndpointPattern, "Input should be an endpoint, or one that ends in /*: fal-ai/wan/*"),
+  )
+  .min(1)
+  .max(LIMITS.keyPatternsMax)
+  .openapi({ description: "The only endpoints that it may call; `fal-ai/wan/*` is all below `fal-ai/wan`." });
+const ADDRESSES = z
+  .array(z.string().refine(isAddressRange, "Input should be an address, or a range like 10.0.0.0/8"))
+  .min(1)
+  .max(LIMITS.keyPatternsMax)
+  .openapi({ description: "The only addresses and ranges that it may be used from." });
+
 const NEW_KEY = z.strictObject({
-  alias: z.string().regex(/^[\x20-\x7e]{1,100}$/, "Input should be 1 to 100 printable ASCII characters"),
+  alias: ALIAS,
   scope: z.enum(["API", "ADMIN"]).default("API"),
   owner: z
     .string()
@@ -36,6 +67,17 @@ const NEW_KEY = z.strictObject({
   expires_at: TIME_QUERY.optional().openapi({
     description: "The key is refused from this time on. Default: it never expires.",
   }),
+  endpoints: ENDPOINTS.optional(),
+  addresses: ADDRESSES.optional(),
+  read_only: z.boolean().default(false).openapi({ description: "It reads, and changes nothing." }),
+});
+
+const KEY_CHANGE = z.strictObject({
+  alias: ALIAS.optional(),
+  expires_at: TIME_QUERY.nullable().optional().openapi({ description: "`null`: it never expires." }),
+  endpoints: ENDPOINTS.nullable().optional().openapi({ description: "`null`: all endpoints." }),
+  addresses: ADDRESSES.nullable().optional().openapi({ description: "`null`: all addresses." }),
+  read_only: z.boolean().optional(),
 });
 
 const iso = (ms: number): string => new Date(ms).toISOString();
@@ -49,11 +91,15 @@ const keyBody = ({
   revokedAtMs,
   expiresAtMs,
   lastUsedAtMs,
+  permissions = {},
 }: Key): KeyView => ({
   key_id: keyId,
   alias,
   scope,
   owner: ownerId,
+  endpoints: permissions.endpoints ? [...permissions.endpoints] : null,
+  addresses: permissions.addresses ? [...permissions.addresses] : null,
+  read_only: permissions.readOnly === true,
   created_at: iso(createdAtMs),
   expires_at: expiresAtMs === undefined ? null : iso(expiresAtMs),
   last_used_at: lastUsedAtMs === undefined ? null : iso(lastUsedAtMs),
@@ -66,6 +112,7 @@ type Dependencies = Pick<ApiDependencies, "keys" | "keyHashes" | "clock">;
 export function addKeyRoutes(addRoute: AddRoute, api: Dependencies): void {
   addListRoute(addRoute, api);
   addCreateRoute(addRoute, api);
+  addChangeRoute(addRoute, api);
   addRevokeRoute(addRoute, api);
 }
 
@@ -101,17 +148,20 @@ function addCreateRoute(addRoute: AddRoute, { keys, keyHashes, clock }: Dependen
       status: 201,
       response: KEY.extend({ key_secret: z.string(), key: z.string() }),
     },
-    async ({ body: { alias, scope, owner, expires_at: expiresAtMs }, change }) => {
+    async ({ body: { alias, scope, owner, expires_at: expiresAtMs, ...narrowed }, change }) => {
       const keyId = randomUUID();
       const secret = randomBytes(32).toString("hex");
       const createdAtMs = clock.nowMs();
       if (expiresAtMs !== undefined && expiresAtMs <= createdAtMs) throw notInTheFuture();
       const expiry = expiresAtMs !== undefined && { expiresAtMs };
+      const permissions = permissionsOf(narrowed);
+      if (scope === "ADMIN" && permissions?.endpoints) throw adminHasNoEndpoints();
       const key: Key = {
         keyId,
         ownerId: owner ?? keyId,
         alias,
         scope,
+        ...(permissions && { permissions }),
         createdAtMs,
         ...expiry,
         ...keyHashes.digest(secret),
@@ -134,22 +184,87 @@ function notInTheFuture(): TemperaError {
   });
 }
 
+/** Returns the permissions of a new key; `undefined` when nothing narrows it. */
+function permissionsOf({
+  endpoints,
+  addresses,
+  read_only,
+}: Pick<z.output<typeof NEW_KEY>, "endpoints" | "addresses" | "read_only">): KeyPermissions | undefined {
+  if (!endpoints && !addresses && !read_only) return undefined;
+  return {
+    ...(endpoints && { endpoints }),
+    ...(addresses && { addresses }),
+    ...(read_only && { readOnly: true }),
+  };
+}
+
+/** Returns the refusal to limit a key of scope ADMIN to endpoints: it could make itself another key. */
+function adminHasNoEndpoints(): TemperaError {
+  const msg = "Input should be left out for a key of scope ADMIN, which could create a key without limits";
+  return new TemperaError("input_invalid", `endpoints: ${msg}`, {
+    faults: [{ loc: ["body", "endpoints"], msg, type: "value_error" }],
+  });
+}
+
+const KEY_PATH = "/v1/keys/{key_id}";
+const KEY_PARAMS = z.object({ key_id: z.string() });
+
+/** Finds a key that was not revoked. Rejects with `key_not_found`. */
+async function existingKey({ keys }: Pick<Dependencies, "keys">, id: string): Promise<Key> {
+  const keyId = id.toLowerCase();
+  const key = /^[0-9a-f-]{36}$/.test(keyId) ? await keys.find(keyId) : undefined;
+  if (!key || key.revokedAtMs !== undefined) throw new TemperaError("key_not_found");
+  return key;
+}
+
+function addChangeRoute(addRoute: AddRoute, { keys, clock }: Dependencies): void {
+  addRoute(
+    {
+      method: "patch",
+      path: KEY_PATH,
+      summary: "Changes the named fields of a key. Gateways apply it within two seconds.",
+      scope: "ADMIN",
+      params: KEY_PARAMS,
+      body: KEY_CHANGE,
+      audit: "keys.change",
+      response: KEY,
+      errors: ["key_not_found"],
+    },
+    async ({ params, body, change }) => {
+      const key = await existingKey({ keys }, params.key_id);
+      const { alias, expires_at: expiresAtMs, endpoints, addresses, read_only: readOnly } = body;
+      if (typeof expiresAtMs === "number" && expiresAtMs <= clock.nowMs()) throw notInTheFuture();
+      if (key.scope === "ADMIN" && endpoints) throw adminHasNoEndpoints();
+      return change({ subject: key.keyId, before: keyBody(key) }, async () => {
+        const changed = await keys.change(key.keyId, {
+          ...(alias !== undefined && { alias }),
+          ...(expiresAtMs !== undefined && { expiresAtMs }),
+          ...(endpoints !== undefined && { endpoints }),
+          ...(addresses !== undefined && { addresses }),
+          ...(readOnly !== undefined && { readOnly }),
+        });
+        if (!changed) throw new TemperaError("key_not_found");
+        return { after: keyBody(changed), result: keyBody(changed) };
+      });
+    },
+  );
+}
+
 function addRevokeRoute(addRoute: AddRoute, { keys, clock }: Dependencies): void {
   addRoute(
     {
       method: "delete",
-      path: "/v1/keys/{key_id}",
+      path: KEY_PATH,
       summary: "Revokes a key. Gateways refuse it within two seconds.",
       scope: "ADMIN",
-      params: z.object({ key_id: z.string() }),
+      params: KEY_PARAMS,
       audit: "keys.revoke",
       status: 204,
       errors: ["key_not_found"],
     },
     async ({ params, change }) => {
-      const keyId = params.key_id.toLowerCase();
-      const key = /^[0-9a-f-]{36}$/.test(keyId) ? await keys.find(keyId) : undefined;
-      if (!key || key.revokedAtMs !== undefined) throw new TemperaError("key_not_found");
+      const key = await existingKey({ keys }, params.key_id);
+      const { keyId } = key;
       return change({ subject: keyId, before: keyBody(key) }, async () => {
         const revokedAtMs = clock.nowMs();
         if (!(await keys.revoke(keyId, revokedAtMs))) throw new TemperaError("key_not_found");

@@ -19,7 +19,10 @@ function streams(body: object[] = []): (ownerId: string) => Promise<Response> {
       clock: { nowMs: () => 1_000_000 },
     } as never,
   );
-  const c = { body: (lines: ReadableStream) => new Response(lines) };
+  const c = {
+    req: { method: "POST", header: () => undefined },
+    body: (lines: ReadableStream) => new Response(lines),
+  };
   return async (ownerId) => stream?.({ query: {}, body, caller: caller(ownerId), c }) as Promise<Response>;
 }
 

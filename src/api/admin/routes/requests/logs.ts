@@ -1,12 +1,14 @@
 import { z } from "@hono/zod-openapi";
 import { sleep } from "../../../../core/concurrency/sleep.ts";
 import { onAbort } from "../../../../core/concurrency/with-abort.ts";
+import { isStoreFailure } from "../../../../core/errors/store-failure.ts";
 import { TemperaError } from "../../../../core/errors/tempera-error.ts";
 import { LIMITS } from "../../../../core/limits.ts";
 import { hasPassed } from "../../../../core/operations/retention.ts";
 import type { FoundLine } from "../../../../core/requests/log-search.ts";
 import { isRequestId } from "../../../../core/requests/request.ts";
 import { logTimestamp, SSE_HEADERS, SSE_OPEN, sseEvent } from "../../../../fal/index.ts";
+import { type Call, readingCallOf } from "../../../auth/call.ts";
 import type { Caller } from "../../../auth/key-ring.ts";
 import type { ApiDependencies } from "../../../dependencies.ts";
 import { sseStream } from "../../../http/sse-stream.ts";
@@ -184,7 +186,7 @@ function addStreamRoute(addRoute: AddRoute, api: Dependencies): void {
               startMs: query.start ?? (filter.requestId === undefined ? nowMs : 0),
               endMs: query.end ?? Number.MAX_SAFE_INTEGER,
             },
-            caller,
+            { caller, call: readingCallOf(c) },
             gone.signal,
           )
         : emptyStream();
@@ -194,10 +196,10 @@ function addStreamRoute(addRoute: AddRoute, api: Dependencies): void {
 }
 
 /** Returns true while a key is valid. An unreachable store does not end the streams of valid keys. */
-const isKeyValid = ({ keyRing }: Dependencies, { keyId }: Caller): Promise<boolean> =>
-  keyRing.recall(keyId).then(
-    (known) => known !== undefined,
-    () => true,
+const isKeyValid = ({ keyRing }: Dependencies, { keyId }: Caller, call: Call): Promise<boolean> =>
+  keyRing.recall(keyId, call).then(
+    (known) => known !== undefined && !known.permissions?.endpoints,
+    (error) => isStoreFailure(error),
   );
 
 /**
@@ -207,7 +209,7 @@ const isKeyValid = ({ keyRing }: Dependencies, { keyId }: Caller): Promise<boole
 async function* follow(
   api: Dependencies,
   filter: LineFilter,
-  caller: Caller,
+  { caller, call }: { caller: Caller; call: Call },
   gone: AbortSignal,
 ): AsyncGenerator<string> {
   const { requests, events, clock } = api;
@@ -216,7 +218,7 @@ async function* follow(
   const lastRead = new Map<string, string | undefined>();
   let sinceMs = filter.requestId === undefined ? clock.nowMs() - LIMITS.logStreamOverlapMs : 0;
   while (!gone.aborted) {
-    if (!(await isKeyValid(api, caller))) return;
+    if (!(await isKeyValid(api, caller, call))) return;
     const nowMs = clock.nowMs();
     const active = await requests.active({
       ...filter,

@@ -1,0 +1,60 @@
+/**
+ * Narrows what a key may do to less than its scope allows: to some endpoints, to some addresses, to reading.
+ * An absent field narrows nothing.
+ */
+import { TemperaError } from "../errors/tempera-error.ts";
+import { isWithinRanges, parseRange } from "../operations/address-policy.ts";
+
+export interface KeyPermissions {
+  /** The endpoints that it may call: exact ids, and `fal-ai/wan/*` for all below `fal-ai/wan`. */
+  endpoints?: readonly string[];
+  /** The addresses and ranges that it may be used from: `10.0.0.0/8`, `2001:db8::/32`. */
+  addresses?: readonly string[];
+  /** It changes nothing: it reads statuses, results, lists and files. */
+  readOnly?: true;
+}
+
+const PATTERN = /^(?:\*|[\w.-]+(?:\/[\w.-]+)+|[\w.-]+(?:\/[\w.-]+)*\/\*)$/;
+
+/** Tells whether a text is a pattern of endpoints: an id, `owner/*` or `owner/alias/*`, or `*` for all. */
+export const isEndpointPattern = (text: string): boolean => text.length <= 512 && PATTERN.test(text);
+
+/** Tells whether a text is an address or a range of addresses. */
+export const isAddressRange = (text: string): boolean => parseRange(text) !== undefined;
+
+/** Tells whether permissions allow calls of an endpoint. */
+export function isEndpointPermitted({ endpoints }: KeyPermissions, endpoint: string): boolean {
+  if (!endpoints) return true;
+  return endpoints.some((pattern) =>
+    pattern.endsWith("*") ? endpoint.startsWith(pattern.slice(0, -1)) : endpoint === pattern,
+  );
+}
+
+/**
+ * Refuses a call of an endpoint that the caller's key may not call. Throws `key_endpoint_forbidden`.
+ *
+ * @param caller whose key's permissions decide
+ */
+export function assertEndpointPermitted(
+  { permissions }: { permissions?: KeyPermissions },
+  endpoint: string,
+): void {
+  if (permissions && !isEndpointPermitted(permissions, endpoint))
+    throw new TemperaError("key_endpoint_forbidden", `This key may not call ${endpoint.slice(0, 200)}.`);
+}
+
+/**
+ * Refuses a call from an address that is not the key's, then one that a key for reading may not make. The
+ * errors `key_address_forbidden` and `key_read_only` name no address, since whoever found the key may ask.
+ *
+ * @param address of the caller; a call without one comes from nowhere that is permitted
+ */
+export function assertCallPermitted(
+  permissions: KeyPermissions | undefined,
+  { address, writes }: { address: string | undefined; writes: boolean },
+): void {
+  const { addresses, readOnly } = permissions ?? {};
+  if (addresses && !(address !== undefined && isWithinRanges(address, addresses)))
+    throw new TemperaError("key_address_forbidden");
+  if (readOnly && writes) throw new TemperaError("key_read_only");
+}
