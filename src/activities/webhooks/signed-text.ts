@@ -4,7 +4,7 @@ import type { SignAddress } from "../../core/files/private-address.ts";
 const BESIDE_ROOT_MAX = 300;
 
 /** Signs the private addresses in JSON text on behalf of one owner, each address once. */
-export interface SignedText {
+interface SignedText {
   of(json: string): string;
   /** Does the same for text in chunks, of which few bytes are held back. */
   ofChunks(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Buffer>;

@@ -1,5 +1,6 @@
 import type { Context } from "hono";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
+import { withoutOwnSignatures } from "../../core/files/private-address.ts";
 import { refuseDisabledBehaviour } from "../../core/models/refuse-disabled.ts";
 import type { JobSpec } from "../../core/requests/job.ts";
 import {
@@ -66,7 +67,7 @@ export function createRerun(api: RerunApi) {
     const found = await findRequest(caller, requestId ?? "");
     await api.limits.countCall(caller);
     if (found.state !== "COMPLETED") throw new TemperaError("request_unfinished");
-    const raw = await readJsonBody(c, api.bodyBytesMax);
+    const raw = withoutOwnSignatures(await readJsonBody(c, api.bodyBytesMax), caller.ownerId);
     const rerun = readRerun(raw);
     const claim = await claimRequest(c, {
       caller,

@@ -41,7 +41,7 @@ export interface PlanLimits {
 }
 
 /** The limits that are numbers. */
-export type NumericLimit = Exclude<keyof PlanLimits, "privateFiles">;
+type NumericLimit = Exclude<keyof PlanLimits, "privateFiles">;
 
 /** Limits that one key may have, in addition to those of its owner. */
 export type KeyLimits = Pick<PlanLimits, "requestsPerSecond" | "burst" | "sameInputSeconds">;
