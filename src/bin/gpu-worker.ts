@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from "node:fs/promises";
+import { chmod, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import type { NativeConnection } from "@temporalio/worker";
@@ -27,6 +27,8 @@ import { TEST_MODELS_REMEDY } from "../core/models/test-models.ts";
 import { systemClock } from "../core/operations/clock.ts";
 import { type CloseStack, closeOnFailure } from "../core/operations/close-stack.ts";
 import type { Log } from "../core/operations/log.ts";
+import { type Cage, openCage } from "../gpu-workers/worker/cage/cage.ts";
+import { describeIsolation } from "../gpu-workers/worker/cage/probe-layers.ts";
 import { EngineReports } from "../gpu-workers/worker/models/engine-reports.ts";
 import { ServedModels } from "../gpu-workers/worker/models/served-models.ts";
 import { openWeightsCache } from "../gpu-workers/worker/models/weights-cache.ts";
@@ -151,20 +153,33 @@ function chosenModels({ config, registry }: Parts): (model: { endpoint: string }
 }
 
 async function openPool(
-  { identity }: Parts,
+  { config, identity, log }: Parts,
   options: Pick<EnginePoolOptions, "findModel" | "device" | "budgetMiB" | "log">,
   closing: CloseStack,
 ): Promise<EnginePool> {
+  const cage = await openCage(config.engines.isolation);
+  logIsolation(cage, log);
   const sockets = await mkdtemp(join(tmpdir(), "tempera-"));
   closing.defer(() => rm(sockets, { recursive: true, force: true }));
+  // Engines with a user of their own pass through it to their own folders, which are closed to one another.
+  await chmod(sockets, 0o711);
   const pool = new EnginePool({
     ...options,
     programs: ENGINE_PROGRAMS,
     folder: sockets,
     workerName: identity,
+    cage,
   });
   closing.defer(() => pool[Symbol.asyncDispose]());
   return pool;
+}
+
+/** Logs in one line what isolates the engines, and what this host does not permit. */
+function logIsolation(cage: Cage | undefined, log: Log): void {
+  if (!cage) return log.warn({}, "engines are not isolated: engines.isolation is off");
+  const line = describeIsolation(cage);
+  if (cage.missing.length > 0) log.warn({}, line);
+  else log.info({}, line);
 }
 
 /** Creates the activities of the GPU task queues. */

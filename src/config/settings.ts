@@ -465,6 +465,16 @@ export const SETTINGS = {
       "TEMPERA_GRACE_SECONDS",
       number(z.number().min(0).max(86_400)),
       10,
+  engines: {
+    isolation: setting(
+      "TEMPERA_ENGINE_ISOLATION",
+      z.enum(["required", "best-effort", "off"], "must be required, best-effort or off"),
+      "best-effort",
+      "Isolation of engines from the rest of the machine, of which each host permits some layers. " +
+        "`best-effort` uses those, and logs what is missing; `required` does not start without all of them; " +
+        "`off` uses none.",
+    ),
+  },
       "Time that running work has after SIGTERM before it is handed back to be tried elsewhere. " +
         "Container schedulers kill a process after 30 s by default.",
       { unit: "s" },

@@ -248,17 +248,20 @@ function end(child: ChildProcess, signal: NodeJS.Signals): Promise<number | null
   });
 }
 
-/** Returns the engine processes among the children of a process. */
+/** Returns the engine processes below a process: isolated ones are not its children themselves. */
 async function engineProcesses(parent: number): Promise<number[]> {
   const { readdir, readFile } = await import("node:fs/promises");
-  const found: number[] = [];
-  for (const name of await readdir("/proc")) {
-    if (!/^\d+$/.test(name)) continue;
-    const stat = await readFile(`/proc/${name}/stat`, "utf8").catch(() => "");
-    const parentId = Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1]);
-    if (parentId !== parent) continue;
-    const command = await readFile(`/proc/${name}/cmdline`, "utf8").catch(() => "");
-    if (/gpu-workers\/engines\/\w+\/main\./.test(command)) found.push(Number(name));
-  }
-  return found;
+  const below = [parent];
+  const pids = (await readdir("/proc")).filter((name) => /^\d+$/.test(name));
+  const all = await Promise.all(
+    pids.map(async (name) => {
+      const stat = await readFile(`/proc/${name}/stat`, "utf8").catch(() => "");
+      const parentId = Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1]);
+      const command = await readFile(`/proc/${name}/cmdline`, "utf8").catch(() => "");
+      return { pid: Number(name), parentId, command };
+    }),
+  );
+  for (const pid of below) for (const one of all) if (one.parentId === pid) below.push(one.pid);
+  const isEngine = ({ command }: { command: string }) => /gpu-workers\/engines\/\w+\/main\./.test(command);
+  return all.filter((one) => below.includes(one.pid) && isEngine(one)).map(({ pid }) => pid);
 }

@@ -1,9 +1,9 @@
 /**
- * The suite that checks an engine against `engine.proto`. It starts the process as the engine pool does and
- * calls it over its socket, so it fits an engine in any language. A test file of an engine is one call of
- * `describeEngine`.
+ * The suite that checks an engine against `engine.proto`. It starts the process as the engine pool does,
+ * isolated, and calls it over its socket, so it fits an engine in any language. A test file of an engine is
+ * one call of `describeEngine`.
  */
-import { type ChildProcess, spawn } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
 import { createHash } from "node:crypto";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -24,7 +24,9 @@ import {
   type LoadRequest,
   type RunEvent,
 } from "../../../src/gpu-workers/contract/engine-protocol.ts";
+import { openCage } from "../../../src/gpu-workers/worker/cage/cage.ts";
 import type { EngineProgram } from "../../../src/gpu-workers/worker/process/engine-programs.ts";
+import { killEngine, spawnEngine } from "../../../src/gpu-workers/worker/process/spawn-engine.ts";
 
 export interface EngineUnderTest {
   program: EngineProgram;
@@ -55,7 +57,7 @@ export interface EngineUnderTest {
 interface Started {
   child: ChildProcess;
   client: EngineClient;
-  exited: Promise<void>;
+  exited: Promise<string>;
   stop(): Promise<void>;
 }
 
@@ -72,20 +74,29 @@ interface Options {
   checkpoint?: Buffer;
 }
 
+/** What isolates the engines: whatever this host permits, as in a GPU worker that is set up by default. */
+const cage = openCage("best-effort");
+
 export function describeEngine(name: string, { program, load, inputs, session }: EngineUnderTest): void {
   const start = async (): Promise<Started> => {
     const folder = await mkdtemp(join(tmpdir(), "engine-"));
     const socket = join(folder, "engine.sock");
-    const [command, ...args] = program.command;
-    const child = spawn(command, [...args, socket], { stdio: ["pipe", "inherit", "inherit"] });
-    const exited = new Promise<void>((resolve) => child.on("exit", () => resolve()));
+    const spawned = await spawnEngine({
+      model: { folder: load.folder, memoryMiB: 4096 },
+      program,
+      socket,
+      device: "cpu",
+      cage: await cage,
+      onLine: (_, line) => process.stderr.write(`${line}\n`),
+    });
+    const { child, exited } = spawned;
     const client = connectEngine(socket);
     await new Promise<void>((resolve, reject) =>
       client.waitForReady(Date.now() + 20_000, (error) => (error ? reject(error) : resolve())),
     );
     const stop = async () => {
       client.close();
-      child.kill("SIGKILL");
+      killEngine(spawned);
       await exited;
       await rm(folder, { recursive: true, force: true });
     };

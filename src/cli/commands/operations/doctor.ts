@@ -16,6 +16,11 @@ import { SERVICE_NAMES } from "../../../core/operations/process-health.ts";
 import { postgresBinaries } from "../../../dev/services/postgres-binaries.ts";
 import { locateProgram } from "../../../dev/services/program.ts";
 import { TEMPORAL_CLI } from "../../../dev/services/temporal.ts";
+import {
+  describeIsolation,
+  type ProbedLayers,
+  probeLayers,
+} from "../../../gpu-workers/worker/cage/probe-layers.ts";
 import { memoryBudget } from "../../../gpu-workers/worker/pool/device.ts";
 
 interface Finding {
@@ -45,6 +50,7 @@ interface Target {
 const CHECKS: Record<string, Check> = {
   models: checkModels,
   device: checkDevice,
+  isolation: checkIsolation,
   "data folder": checkDataFolder,
   Temporal: checkTemporal,
   PostgreSQL: checkPostgres,
@@ -136,6 +142,24 @@ async function checkDevice(config: Config): Promise<Result> {
     message: `${message}; too large for it: ${names.join(", ")}`,
     remedy: "serve them on a larger device, or raise TEMPERA_WORKER_MEMORY_MIB",
   };
+}
+
+async function checkIsolation({ engines }: Config): Promise<Result> {
+  if (engines.isolation === "off")
+    return {
+      state: "note",
+      message: "engines are not isolated: engines.isolation is off",
+      remedy: "set TEMPERA_ENGINE_ISOLATION=best-effort, unless another program isolates the GPU worker",
+    };
+  return isolationFinding(await probeLayers(), engines.isolation === "required");
+}
+
+/** Words which layers of isolation this host has; a missing one is an obstacle where it is required. */
+export function isolationFinding(probed: ProbedLayers, isRequired: boolean): Result {
+  const message = describeIsolation(probed);
+  if (probed.missing.length === 0) return { state: "ok", message };
+  const remedy = probed.missing.map((one) => `${one.layer}: ${one.remedy}`).join("; ");
+  return { state: isRequired ? "missing" : "note", message, remedy };
 }
 
 async function checkDataFolder({ folders }: Config): Promise<Result> {

@@ -33,6 +33,7 @@ import { LIMITS } from "../../../core/limits.ts";
 import { type ModelVersion, taskQueueOf } from "../../../core/models/model.ts";
 import type { Frame } from "../../../core/requests/session.ts";
 import { SOCKET_PATH_BYTES_MAX } from "../../contract/engine-protocol.ts";
+import type { Cage } from "../cage/cage.ts";
 import { type EngineLog, type EngineProcess, startEngine } from "../process/engine-process.ts";
 import type { EngineProgram } from "../process/engine-programs.ts";
 import { DeviceMemory, type MemoryReservation } from "./device-memory.ts";
@@ -59,6 +60,8 @@ export interface EnginePoolOptions {
   device?: string;
   /** Memory that all engines together may hold. @default unbounded */
   budgetMiB?: number;
+  /** Isolates the engines. @default isolation is off */
+  cage?: Cage | undefined;
 }
 
 /** An engine that dies sooner than this after its load crashed early: the next start is delayed. */
@@ -238,12 +241,12 @@ export class EnginePool implements Engines, SessionEngines, AsyncDisposable {
     socket: string,
     memory: MemoryReservation,
   ): Promise<EngineProcess> {
-    const { workerName, device, log } = this.#options;
+    const { workerName, device, cage, log } = this.#options;
     const { model } = entry;
     const startedMs = Date.now();
     try {
       const { signal } = this.#closing;
-      const engine = await startEngine({ model, program, socket, workerName, device, log, signal });
+      const engine = await startEngine({ model, program, socket, workerName, device, cage, log, signal });
       log("INFO", `Loaded in ${Date.now() - startedMs} ms.`, { ...nameOf(model), pid: engine.pid });
       return engine;
     } catch (error) {
@@ -373,7 +376,8 @@ function programOf(programs: Record<string, EngineProgram>, model: ModelVersion)
 }
 
 function socketPath(folder: string, index: number): string {
-  const path = join(folder, `${process.pid}-${index}.sock`);
+  // Each engine has a folder of its own, since an isolated one may write in it.
+  const path = join(folder, String(index), `${process.pid}-${index}.sock`);
   if (Buffer.byteLength(path) <= SOCKET_PATH_BYTES_MAX) return path;
   throw unavailable(`${path} is too long for a Unix socket: choose a shorter data folder.`);
 }

@@ -18,13 +18,14 @@ import type { ModelVersion } from "../../../core/models/model.ts";
 import type { LogLevel } from "../../../core/requests/events.ts";
 import type { Frame } from "../../../core/requests/session.ts";
 import { connectEngine, type EngineClient, type HealthReply } from "../../contract/engine-protocol.ts";
+import type { Cage } from "../cage/cage.ts";
 import type { CallTarget } from "./engine-call.ts";
 import type { EngineProgram } from "./engine-programs.ts";
 import { runOnEngine } from "./engine-run.ts";
 import { holdOnEngine } from "./engine-session.ts";
 import { endOf, loadModel } from "./load-model.ts";
 import { PrewarmedCalls } from "./prewarmed-calls.ts";
-import { type SpawnedEngine, spawnEngine } from "./spawn-engine.ts";
+import { engineIdOf, killEngine, type SpawnedEngine, spawnEngine } from "./spawn-engine.ts";
 
 export type EngineLog = (
   level: LogLevel,
@@ -40,6 +41,8 @@ export interface EngineStart {
   workerName: string;
   /** Given to the engine as `TEMPERA_DEVICE`. @default "cpu" */
   device?: string;
+  /** Isolates the engine. @default isolation is off */
+  cage?: Cage | undefined;
   log: EngineLog;
   /** Ends a process that is still loading. */
   signal: AbortSignal;
@@ -56,12 +59,14 @@ const STOP_GRACE_MS = 2000;
  * is left running then.
  */
 export async function startEngine(start: EngineStart): Promise<EngineProcess> {
-  const { model, program, socket, device = "cpu", log, signal } = start;
+  const { model, program, socket, device = "cpu", cage, log, signal } = start;
   const name = { endpoint: model.endpoint, version: model.version };
   const spawned = await spawnEngine({
+    model,
     program,
     socket,
     device,
+    cage,
     onLine: (level, message, pid) => log(level, message, { ...name, ...(pid && { pid }) }),
   });
   const { child, exited } = spawned;
@@ -76,9 +81,10 @@ export async function startEngine(start: EngineStart): Promise<EngineProcess> {
     const memoryMiB = await loadModel(client, model, exited, signal, (message) =>
       log("DEBUG", message, { ...name, ...(child.pid && { pid: child.pid }) }),
     );
+    await spawned.enclosed?.seal();
     return new EngineProcess(start, spawned, client, calls, memoryMiB);
   } catch (error) {
-    child.kill("SIGKILL");
+    killEngine(spawned);
     await exited;
     if (isTemperaError(error) || signal.aborted) throw error;
     const reason = error instanceof Error ? error.message : String(error);
@@ -99,7 +105,7 @@ export class EngineProcess {
   /** Resolves when the process is gone, with how it ended; see `SpawnedEngine.exited`. */
   readonly exited: Promise<string>;
   readonly #start: EngineStart;
-  readonly #child: SpawnedEngine["child"];
+  readonly #spawned: SpawnedEngine;
   readonly #calls: PrewarmedCalls;
   #memoryMiB: number;
   /** A call has found the engine faulty, and its process has been killed for it. */
@@ -107,15 +113,16 @@ export class EngineProcess {
 
   constructor(
     start: EngineStart,
-    { child, exited }: SpawnedEngine,
+    spawned: SpawnedEngine,
     client: EngineClient,
     calls: PrewarmedCalls,
     memoryMiB: number,
   ) {
-    this.pid = child.pid ?? 0;
+    const { exited } = spawned;
+    this.pid = engineIdOf(spawned);
     this.exited = exited;
     this.#start = start;
-    this.#child = child;
+    this.#spawned = spawned;
     this.#calls = calls;
     this.#memoryMiB = memoryMiB;
     const stopWatching = watchHealth(client, start.model.timeouts.heartbeatMs, {
@@ -136,7 +143,9 @@ export class EngineProcess {
   async run(run: EngineRun, listener: EngineListener, signal: AbortSignal): Promise<EngineResult> {
     const target = { ...this.#callTarget(), silenceMs: this.#start.model.timeouts.silenceMs };
     try {
-      return await runOnEngine(this.#calls, target, run, listener, signal);
+      await using loan = await this.#spawned.enclosed?.files.lend(run.files ?? []);
+      const lent = loan ? { ...run, files: loan.files } : run;
+      return await runOnEngine(this.#calls, target, lent, listener, signal);
     } catch (error) {
       throw await this.#explain(error);
     }
@@ -151,10 +160,15 @@ export class EngineProcess {
     listener: SessionListener,
     signal: AbortSignal,
   ): Promise<void> {
+    const lent = this.#spawned.enclosed?.files.lendFrames(inputs, listener);
     try {
-      await holdOnEngine(this.#calls, this.#callTarget(), session, inputs, listener, signal);
+      const target = this.#callTarget();
+      const [frames, hears] = lent ? [lent.inputs, lent.listener] : [inputs, listener];
+      await holdOnEngine(this.#calls, target, session, frames, hears, signal);
     } catch (error) {
       throw await this.#explain(error);
+    } finally {
+      await lent?.end();
     }
   }
 
@@ -162,8 +176,8 @@ export class EngineProcess {
    * Asks the process to exit, and kills it when it takes longer than two seconds. Resolves when it is gone.
    */
   async stop(): Promise<void> {
-    this.#child.stdin.end();
-    const timer = setTimeout(() => this.#child.kill("SIGKILL"), STOP_GRACE_MS);
+    this.#spawned.child.stdin.end();
+    const timer = setTimeout(() => killEngine(this.#spawned), STOP_GRACE_MS);
     await this.exited;
     clearTimeout(timer);
   }
@@ -179,7 +193,7 @@ export class EngineProcess {
   #kill(message: string): void {
     const { endpoint, version } = this.#start.model;
     this.#start.log("ERROR", message, { endpoint, version, pid: this.pid });
-    this.#child.kill("SIGKILL");
+    killEngine(this.#spawned);
   }
 
   /** Replaces the error of a broken connection by how the process ended. */

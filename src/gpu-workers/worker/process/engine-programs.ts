@@ -1,22 +1,61 @@
 /** The engines that a GPU worker can start: maps `engine:` of a manifest to the program that serves it. */
+import { execFile, spawn } from "node:child_process";
+import { existsSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
 import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { dirname, isAbsolute, join, resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
+import { promisify } from "node:util";
+import { parseJson } from "../../../core/json/exact-json.ts";
 
 export interface EngineProgram {
   /** Program and arguments. The path of the socket is appended. */
   command: readonly [string, ...string[]];
   /** Variables of the GPU worker's environment that the engine needs beyond the basic ones. */
   environment?: readonly string[];
+  /**
+   * Finds what the program needs when it is isolated, and makes what it would make at its start: it may not
+   * write then. Absent: nothing but the system's libraries.
+   */
+  isolated?: (environment: Record<string, string>) => Promise<IsolatedProgram>;
   /** The kinds of inference that the engine has; absent when that is not known before it runs. */
   runners?: readonly string[];
 }
 
+export interface IsolatedProgram {
+  /** Program and arguments, where they differ. */
+  command?: readonly [string, ...string[]];
+  /** Files and folders that it reads and executes, besides those of the system and of its model. */
+  readable: readonly string[];
+  /** Variables that it needs in addition. */
+  environment?: Record<string, string>;
+}
+
+const { bundleFolder, codeFile } = createRequire(import.meta.url)("./engine-bundle.cjs") as {
+  /** Names the folder of an engine's bundle. */
+  bundleFolder: (main: string) => string;
+  /** Names the file of its compiled code. */
+  codeFile: (folder: string) => string;
+};
+
+const PROJECT = fileURLToPath(new URL("../../../..", import.meta.url));
+
+/**
+ * The parts of this project that a TypeScript engine reads: not its data, its configuration or its models.
+ */
+const SOURCES = ["src", "dist", "node_modules", "package.json", "package-lock.json", "tsconfig.json"].map(
+  (name) => join(PROJECT, name),
+);
+
 /** A TypeScript or JavaScript program, run by this Node as the platform is: through tsx, without a build. */
 export function nodeProgram(file: URL | string, environment: readonly string[] = []): EngineProgram {
   const tsx = pathToFileURL(createRequire(import.meta.url).resolve("tsx")).href;
+  const path = typeof file === "string" ? file : fileURLToPath(file);
   return {
-    command: [process.execPath, "--import", tsx, typeof file === "string" ? file : fileURLToPath(file)],
+    command: [process.execPath, "--import", tsx, path],
     environment,
+    isolated: async () => ({ readable: [...SOURCES, dirname(path)] }),
   };
 }
 
@@ -34,11 +73,37 @@ const HEAP_MIB = 64;
 function bundledProgram(name: string, environment: readonly string[] = []): EngineProgram {
   const extension = import.meta.url.endsWith(".ts") ? "ts" : "js";
   const main = new URL(`../../engines/${name}/main.${extension}`, import.meta.url);
+  const file = fileURLToPath(main);
   const launcher = fileURLToPath(new URL("./launch-engine.cjs", import.meta.url));
+  /** Bundles for which this process has looked. */
+  const tried = new Set<string>();
+  const command = [process.execPath, `--initial-heap-size=${HEAP_MIB}`, launcher, file] as const;
   return {
-    command: [process.execPath, `--initial-heap-size=${HEAP_MIB}`, launcher, fileURLToPath(main)],
+    command,
     environment,
+    isolated: async (env) => {
+      const folder = bundleFolder(file);
+      const fromBundle = [...command, "--from", folder] as const;
+      // The first start builds the bundle and keeps its compiled code, where that can be written.
+      if (!tried.has(folder) && !existsSync(codeFile(folder))) await startOnce(fromBundle, env);
+      tried.add(folder);
+      return { command: fromBundle, readable: SOURCES };
+    },
   };
+}
+
+/** Starts a program with its standard input at its end: it exits by itself, as without a GPU worker. */
+async function startOnce(
+  [program, ...args]: readonly [string, ...string[]],
+  env: Record<string, string>,
+): Promise<void> {
+  const folder = await mkdtemp(join(tmpdir(), "tempera-start-"));
+  await new Promise<void>((done) => {
+    const child = spawn(program, [...args, join(folder, "s")], { env, stdio: "ignore" });
+    // A program that fails here fails when it is isolated too, where its output is read.
+    child.on("error", () => done()).on("exit", () => done());
+  });
+  await rm(folder, { recursive: true, force: true });
 }
 
 /**
@@ -48,7 +113,37 @@ function bundledProgram(name: string, environment: readonly string[] = []): Engi
  */
 export function pythonProgram(module: string, environment: readonly string[] = []): EngineProgram {
   const start = fileURLToPath(new URL("../../../../engines/python/start.sh", import.meta.url));
-  return { command: [start, module], environment: ["TEMPERA_PYTHON", ...environment] };
+  return {
+    command: [start, module],
+    environment: ["TEMPERA_PYTHON", ...environment],
+    isolated: () => isolatedPython(dirname(start), module),
+  };
+}
+
+/** Prints the interpreter and the folders that it imports from. */
+const PYTHON_PATHS =
+  "import json, sys; print(json.dumps([sys.executable, sys.prefix, sys.base_prefix, sys.exec_prefix, *sys.path]))";
+
+/**
+ * Asks the worker's Python for its folders. One that does not start is left to `start.sh`, which names the
+ * remedy.
+ */
+async function isolatedPython(engines: string, module: string): Promise<IsolatedProgram> {
+  const contract = fileURLToPath(new URL("../../contract", import.meta.url));
+  const own = [engines, contract, ...(module.endsWith(".py") ? [dirname(resolve(module))] : [])];
+  try {
+    const python = process.env.TEMPERA_PYTHON || "python3";
+    const { stdout } = await promisify(execFile)(python, ["-c", PYTHON_PATHS], {
+      env: { PATH: process.env.PATH },
+    });
+    const [executable = python, ...folders] = parseJson(stdout) as string[];
+    return {
+      readable: [...own, executable, ...folders.filter((folder) => isAbsolute(folder))],
+      environment: { TEMPERA_PYTHON: executable },
+    };
+  } catch {
+    return { readable: own };
+  }
 }
 
 export const ENGINE_PROGRAMS: Record<string, EngineProgram> = {

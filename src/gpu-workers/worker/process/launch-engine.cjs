@@ -1,37 +1,18 @@
 /**
- * Starts a built-in engine from one file: `node launch-engine.cjs <main.ts> <socket>`.
- *
- * Resolving and reading tsx and the packages of an engine one by one takes longer than opening a small model,
- * and compiling them takes a good part of the rest. The program is therefore bundled once and kept in
- * `node_modules/.cache/tempera`, together with the code that V8 compiled from it. The bundle is built again
- * after any change of the sources. This file is CommonJS because it runs before TypeScript can be read, and
- * because that starts faster.
+ * Starts a built-in engine from its bundle (engine-bundle.cjs): `node launch-engine.cjs <main.ts> <socket>`.
+ * The bundle is built when it is missing. A GPU worker names it to engines that may not build one:
+ * `<main.ts> --from <folder> <socket>`.
  *
  * `npm run build` makes the bundles of `dist/` ahead (`--bundle <main.ts> <folder>`); a process that runs
- * from there names `main.js` and builds nothing.
+ * from there names `main.js` and builds nothing. This file is CommonJS because it runs before TypeScript can
+ * be read, and because that starts faster.
  */
-const { createHash } = require("node:crypto");
-const {
-  existsSync,
-  mkdirSync,
-  readFileSync,
-  readdirSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} = require("node:fs");
-const { readFile } = require("node:fs/promises");
+const { existsSync, readFileSync, renameSync, writeFileSync } = require("node:fs");
 const { createRequire } = require("node:module");
-const { basename, dirname, join, relative } = require("node:path");
+const { join } = require("node:path");
 const { Script } = require("node:vm");
+const { bundle, bundleFolder, codeFile } = require("./engine-bundle.cjs");
 
-const PROJECT = join(__dirname, "../../../..");
-const CACHE = join(PROJECT, "node_modules/.cache/tempera");
-/** Folders of `src` that an engine may import (docs/architecture/00-overview.md). */
-const ROOMS = ["core", "fal", "gpu-workers", "registry"];
-/** Packages with native files beside their code. They are loaded from node_modules, not bundled. */
-const NATIVE = ["node-av", "onnxruntime-node", "sharp"];
 /**
  * Delay before V8's compiled code is written to the cache, unless the process ends sooner. The first runs
  * have compiled by then what a run needs.
@@ -41,11 +22,9 @@ const WRITE_CODE_AFTER_MS = 5_000;
 const [, , main = "", ...rest] = process.argv;
 if (main === "--bundle") {
   bundle(rest[0], rest[1]);
-} else if (main.endsWith(".js")) {
-  run(join(PROJECT, "dist/engine-bundles", basename(dirname(main))));
 } else {
-  const folder = join(CACHE, `${basename(dirname(main))}-${sourceDigest(main)}`);
-  if (existsSync(folder)) run(folder);
+  const folder = rest[0] === "--from" ? rest[1] : bundleFolder(main);
+  if (existsSync(folder) || main.endsWith(".js")) run(folder);
   else bundle(main, folder).then(() => run(folder));
 }
 
@@ -55,8 +34,8 @@ if (main === "--bundle") {
  */
 function run(folder) {
   const filename = join(folder, "main.cjs");
-  const codeFile = join(folder, `main.${process.versions.v8}.code`);
-  const cachedData = existsSync(codeFile) ? readFileSync(codeFile) : undefined;
+  const file = codeFile(folder);
+  const cachedData = existsSync(file) ? readFileSync(file) : undefined;
   const script = new Script(
     `(function (require, module, exports, __filename, __dirname) {${readFileSync(filename, "utf8")}\n})`,
     {
@@ -71,88 +50,13 @@ function run(folder) {
     clearTimeout(timer);
     process.off("exit", writeCode);
     try {
-      const partial = `${codeFile}.${process.pid}`;
+      const partial = `${file}.${process.pid}`;
       writeFileSync(partial, script.createCachedData());
-      renameSync(partial, codeFile);
+      renameSync(partial, file);
     } catch {
       // The folder cannot be written to or is gone. The next start compiles again.
     }
   };
   const timer = setTimeout(writeCode, WRITE_CODE_AFTER_MS).unref();
   process.on("exit", writeCode);
-}
-
-/** Digests names, sizes and times of the sources: reading the sources would take as long as running them. */
-function sourceDigest(main) {
-  const hash = createHash("sha256").update(main);
-  const add = (path) => {
-    const { size, mtimeMs } = statSync(path);
-    hash.update(`\n${path} ${size} ${mtimeMs}`);
-  };
-  add(join(PROJECT, "package-lock.json"));
-  for (const room of ROOMS) {
-    const folder = join(PROJECT, "src", room);
-    for (const name of readdirSync(folder, { recursive: true }).sort()) {
-      if (/\.(ts|cjs)$/.test(name) && !name.endsWith(".test.ts")) add(join(folder, name));
-    }
-  }
-  return hash.digest("hex").slice(0, 16);
-}
-
-async function bundle(main, folder) {
-  // The version that tsx uses for everything else.
-  const { build } = createRequire(require.resolve("tsx"))("esbuild");
-  const partial = `${folder}.${process.pid}`;
-  mkdirSync(partial, { recursive: true });
-  await build({
-    entryPoints: [main],
-    bundle: true,
-    outfile: join(partial, "main.cjs"),
-    platform: "node",
-    format: "cjs",
-    target: "node20",
-    minify: true,
-    // `import()` in a script of `vm` is experimental.
-    supported: { "dynamic-import": false },
-    external: NATIVE,
-    logLevel: "error",
-    plugins: [
-      { name: "source-urls", setup: (plugin) => keepSourceUrls(plugin, folder) },
-      { name: "languages", setup: leaveOutLanguages },
-    ],
-  });
-  try {
-    renameSync(partial, folder);
-  } catch (error) {
-    // Another engine may have built the same bundle meanwhile.
-    if (!existsSync(folder)) throw error;
-    rmSync(partial, { recursive: true, force: true });
-  }
-}
-
-/**
- * Keeps `import.meta` of each source file: it finds what lies beside it by its own URL, not by the bundle's.
- * In `dist/` that is the URL of its translation. Paths are relative to the bundle, so that a project can be
- * moved.
- */
-function keepSourceUrls({ onLoad }, folder) {
-  onLoad({ filter: /[\\/]src[\\/].*\.ts$/ }, async ({ path }) => {
-    const text = await readFile(path, "utf8");
-    const inSource = relative(join(PROJECT, "src"), path);
-    const module = folder.startsWith(CACHE) ? path : join(PROJECT, "dist", inSource.replace(/\.ts$/, ".js"));
-    const file = `require("node:path").join(__dirname, ${JSON.stringify(relative(folder, module))})`;
-    const contents = text
-      .replaceAll("import.meta.url", `require("node:url").pathToFileURL(${file}).href`)
-      .replaceAll("import.meta.dirname", `require("node:path").dirname(${file})`)
-      .replaceAll("import.meta.filename", file);
-    return { loader: "ts", contents };
-  });
-}
-
-/**
- * Leaves out zod's messages in fifty languages, a third of the bundle. zod's messages are English without
- * them.
- */
-function leaveOutLanguages({ onLoad }) {
-  onLoad({ filter: /zod[\\/]v4[\\/]locales[\\/]index\.js$/ }, () => ({ contents: "export {}" }));
 }

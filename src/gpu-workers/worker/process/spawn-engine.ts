@@ -1,10 +1,14 @@
 /** The operating system's side of an engine: its process, its environment, its output, its end. */
 import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
+import { readFileSync } from "node:fs";
 import { mkdir, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import { createInterface } from "node:readline";
 import { parseJson } from "../../../core/json/exact-json.ts";
+import type { ModelVersion } from "../../../core/models/model.ts";
 import type { LogLevel } from "../../../core/requests/events.ts";
+import type { Cage, EnclosedEngine } from "../cage/cage.ts";
+import { signalOf } from "../cage/enter-cage.ts";
 import type { EngineProgram } from "./engine-programs.ts";
 
 export interface SpawnedEngine {
@@ -14,12 +18,17 @@ export interface SpawnedEngine {
    * line of stderr>", "cannot be started: …".
    */
   exited: Promise<string>;
+  /** What isolates the engine; `undefined` when isolation is off. */
+  enclosed: EnclosedEngine | undefined;
 }
 
 export interface SpawnOptions {
+  model: Pick<ModelVersion, "folder" | "memoryMiB">;
   program: EngineProgram;
   socket: string;
   device: string;
+  /** Isolates the engine. @default isolation is off */
+  cage?: Cage | undefined;
   /** Called with each line of stdout and stderr. */
   onLine: (level: LogLevel, message: string, pid: number | undefined) => void;
 }
@@ -30,14 +39,18 @@ export interface SpawnOptions {
  */
 const BASIC_ENVIRONMENT = ["PATH", "HOME", "TMPDIR", "LANG", "TZ"];
 
-export async function spawnEngine({ program, socket, device, onLine }: SpawnOptions): Promise<SpawnedEngine> {
+export async function spawnEngine(options: SpawnOptions): Promise<SpawnedEngine> {
+  const { model, program, socket, device, cage, onLine } = options;
   await mkdir(dirname(socket), { recursive: true, mode: 0o700 });
   await rm(socket, { force: true });
-  const [command, ...args] = program.command;
+  const environment = environmentOf(program, device);
+  const enclosed = await cage?.enclose({ ...model, program, socket, environment, device });
+  if (enclosed?.warning) onLine("WARN", enclosed.warning, undefined);
+  const [command, ...args] = enclosed?.command ?? [...program.command, socket];
   // A process group of its own: Ctrl-C in a terminal reaches the GPU worker alone, which lets running
   // requests end first.
-  const child = spawn(command, [...args, socket], {
-    env: environmentOf(program, device),
+  const child = spawn(command, args, {
+    env: enclosed?.environment ?? environment,
     stdio: "pipe",
     detached: true,
   });
@@ -49,19 +62,47 @@ export async function spawnEngine({ program, socket, device, onLine }: SpawnOpti
     // "close" comes after the last output has been read, so the last line of stderr is known.
     child.on("close", (code, endedBy) => {
       const line = lastErrorLine();
-      resolve(
-        `${endedBy ? `was ended by ${endedBy}` : `exited with code ${code}`}${line ? `: ${line}` : ""}`,
-      );
+      const signal = endedBy ?? (enclosed && signalOf(code));
+      resolve(`${signal ? `was ended by ${signal}` : `exited with code ${code}`}${line ? `: ${line}` : ""}`);
     });
+  }).then(async (reason) => {
+    await enclosed?.remove();
+    return reason;
   });
-  return { child, exited };
+  return { child, exited, enclosed };
 }
 
-function environmentOf(program: EngineProgram, device: string): NodeJS.ProcessEnv {
+/** Kills an engine and all that it has started: they are a process group. */
+export function killEngine({ child }: Pick<SpawnedEngine, "child">): void {
+  try {
+    if (child.pid) process.kill(-child.pid, "SIGKILL");
+  } catch {
+    // It has ended already.
+  }
+}
+
+/**
+ * Finds the process id of the engine itself, which is the child process unless it is isolated by namespaces:
+ * then it is a process below.
+ */
+export function engineIdOf({ child, enclosed }: SpawnedEngine): number {
+  let pid = child.pid ?? 0;
+  for (let depth = enclosed?.depth ?? 0; depth > 0; depth--) {
+    try {
+      pid = Number.parseInt(readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8"), 10) || pid;
+    } catch {
+      // It has ended.
+    }
+  }
+  return pid;
+}
+
+function environmentOf(program: EngineProgram, device: string): Record<string, string> {
   const names = [...BASIC_ENVIRONMENT, ...(program.environment ?? [])];
-  const passedOn = names.flatMap((name) =>
-    process.env[name] === undefined ? [] : [[name, process.env[name]] as const],
-  );
+  const passedOn = names.flatMap((name) => {
+    const value = process.env[name];
+    return value === undefined ? [] : [[name, value] as const];
+  });
   return { ...Object.fromEntries(passedOn), TEMPERA_DEVICE: device };
 }
 
