@@ -10,6 +10,9 @@ import { createSignatures } from "./signatures.ts";
 /** Ends a private address in a record. It opens nothing: without a signature, the file is hidden. */
 export const SIGNATURE_MARK = "?identity=";
 
+/** Longest text that is looked at for a signature: a data URI is none. */
+const ADDRESS_CHARACTERS_MAX = 8_192;
+
 /** The signature of an address, with the owner on whose behalf it reads. */
 const SIGNATURE = /\?identity=\d{1,12}\.([\w-]{1,1000})\.[\w-]{43}$/;
 
@@ -50,19 +53,26 @@ export function createSignAddress({
 export function withoutOwnSignatures<T extends Json>(input: T, ownerId: string): T {
   const owner = Buffer.from(ownerId).toString("base64url");
   return mapTexts(input, (text) => {
-    if (!text.includes(SIGNATURE_MARK)) return text;
+    if (text.length > ADDRESS_CHARACTERS_MAX || !text.includes(SIGNATURE_MARK)) return text;
     const found = SIGNATURE.exec(text);
     return found?.[1] === owner ? text.slice(0, found.index) + SIGNATURE_MARK : text;
   }) as T;
 }
 
-/** Maps every text of a value; the value itself is returned where no text changes. */
+/** Maps every text of a value; what no text of changes is returned as it is, without a copy. */
 export function mapTexts(value: Json, map: (text: string) => string): Json {
   if (typeof value === "string") return map(value);
   if (typeof value !== "object" || value === null || ArrayBuffer.isView(value)) return value;
   if (Array.isArray(value)) {
-    const items = value.map((item) => mapTexts(item, map));
-    return items.some((item, index) => item !== value[index]) ? items : value;
+    let copy: Json[] | undefined;
+    for (let at = 0; at < value.length; at++) {
+      const item = value[at] as Json;
+      const mapped = mapTexts(item, map);
+      if (mapped === item) continue;
+      copy ??= [...value];
+      copy[at] = mapped;
+    }
+    return copy ?? value;
   }
   const entries = Object.entries(value).map(([name, item]) => [name, mapTexts(item, map)] as const);
   return entries.every(([name, item]) => item === value[name]) ? value : Object.fromEntries(entries);
