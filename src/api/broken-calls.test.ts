@@ -12,6 +12,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
+import { wideBudgets } from "../../tests/setup/wide-budgets.ts";
 import { createMemoryEventLog } from "../adapters/memory/event-log.ts";
 import { openLocalAuthority } from "../adapters/tls/local-authority.ts";
 import type { ModelVersion } from "../core/models/model.ts";
@@ -107,7 +108,7 @@ beforeEach(async () => {
     clock: { nowMs: () => 0 },
     log: { debug() {}, info() {}, warn: note, error: note },
     bodyBytesMax: 10_000,
-    runsMax: 10,
+    budgets: wideBudgets(),
     uploadSecret: Buffer.alloc(32),
     publicUrl: undefined,
   };
@@ -188,23 +189,36 @@ const CHUNK = "Transfer-Encoding: chunked\r\n\r\n400\r\n{";
 
 describe.each(ENDS)("a caller who %s", (_, breakOff) => {
   it.each([
-    ["a submit", `POST /queue/a/b HTTP/1.1\r\nHost: x\r\n${LENGTH}`],
-    ["a submit in chunks", `POST /queue/a/b HTTP/1.1\r\nHost: x\r\n${CHUNK}`],
-    ["a submit in a coding", `POST /queue/a/b HTTP/1.1\r\nHost: x\r\nContent-Encoding: br\r\n${LENGTH}`],
-    ["a submit in the proxy form", `POST /api/fal/proxy HTTP/1.1\r\nHost: x\r\n${TARGET}${LENGTH}`],
-    ["a submit in chunks in the proxy form", `POST /api/fal/proxy HTTP/1.1\r\nHost: x\r\n${TARGET}${CHUNK}`],
-    ["a run", `POST /run/a/b HTTP/1.1\r\nHost: x\r\n${LENGTH}`],
-    ["a stream", `POST /run/a/b/stream HTTP/1.1\r\nHost: x\r\n${CHUNK}`],
-    ["an upload", `POST /files/upload HTTP/1.1\r\nHost: x\r\n${LENGTH}`],
+    ["a submit", `POST /queue/a/b HTTP/1.1\r\nHost: x\r\nAuthorization: ann\r\n${LENGTH}`],
+    ["a submit in chunks", `POST /queue/a/b HTTP/1.1\r\nHost: x\r\nAuthorization: ann\r\n${CHUNK}`],
+    [
+      "a submit in a coding",
+      `POST /queue/a/b HTTP/1.1\r\nHost: x\r\nAuthorization: ann\r\nContent-Encoding: br\r\n${LENGTH}`,
+    ],
+    [
+      "a submit in the proxy form",
+      `POST /api/fal/proxy HTTP/1.1\r\nHost: x\r\nAuthorization: ann\r\n${TARGET}${LENGTH}`,
+    ],
+    [
+      "a submit in chunks in the proxy form",
+      `POST /api/fal/proxy HTTP/1.1\r\nHost: x\r\nAuthorization: ann\r\n${TARGET}${CHUNK}`,
+    ],
+    ["a run", `POST /run/a/b HTTP/1.1\r\nHost: x\r\nAuthorization: ann\r\n${LENGTH}`],
+    ["a stream", `POST /run/a/b/stream HTTP/1.1\r\nHost: x\r\nAuthorization: ann\r\n${CHUNK}`],
+    ["an upload", `POST /files/upload HTTP/1.1\r\nHost: x\r\nAuthorization: ann\r\n${LENGTH}`],
   ])("within the body of %s", async (_name, sent) => {
     await breakOff(sent);
     expect(logged).toEqual([]);
   });
 
   it.each([
-    ["a run", 1, "POST /run/a/b HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"],
-    ["a stream", 1, "POST /run/a/b/stream HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"],
-    ["a file", 0, `GET /files/aa/${"a".repeat(64)}.png HTTP/1.1\r\nHost: x\r\n\r\n`],
+    ["a run", 1, "POST /run/a/b HTTP/1.1\r\nHost: x\r\nAuthorization: ann\r\nContent-Length: 2\r\n\r\n{}"],
+    [
+      "a stream",
+      1,
+      "POST /run/a/b/stream HTTP/1.1\r\nHost: x\r\nAuthorization: ann\r\nContent-Length: 2\r\n\r\n{}",
+    ],
+    ["a file", 0, `GET /files/aa/${"a".repeat(64)}.png HTTP/1.1\r\nHost: x\r\nAuthorization: ann\r\n\r\n`],
   ])("within the answer of %s, whose %i job is cancelled", async (_name, jobs, sent) => {
     await breakOff(sent);
     expect(logged).toEqual([]);

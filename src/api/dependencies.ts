@@ -29,6 +29,7 @@ import type { KeyRing } from "./auth/key-ring.ts";
 import type { Tokens } from "./auth/tokens.ts";
 import type { StorageDefaults } from "./files/storage-defaults.ts";
 import type { PublicAddresses } from "./http/address.ts";
+import type { Budgets } from "./limits/budgets.ts";
 import type { OwnerLimits } from "./limits/owner-limits.ts";
 import type { CheckDefinition } from "./pipelines/check-definition.ts";
 import type { RetentionClock } from "./requests/retention-clock.ts";
@@ -86,6 +87,8 @@ export interface OwnerPorts extends Omit<OwnerStores, "slots" | "load"> {
   tokens: Tokens;
   /** Enforces the limits of owners and keys. */
   limits: OwnerLimits;
+  /** Shares what this process has of sockets, open calls and memory between owners. */
+  budgets: Budgets;
   /** The concurrency slots of owners who have a limit. */
   slots: Pick<ConcurrencySlotStore, "acquire" | "release">;
 }
@@ -116,17 +119,15 @@ export interface OperationPorts extends Pick<OperationStores, "audit" | "retenti
 export interface HttpSettings extends PublicAddresses {
   /** Largest request body, in bytes. */
   bodyBytesMax: number;
-  /** Sync runs and streams that one owner may have open here at once. */
-  runsMax: number;
   /** Bases of the addresses of files in outputs, as GPU workers write them now, or did before a change. */
   outputUrls?: readonly string[];
   /** Whether `X-Forwarded-Proto` and `X-Forwarded-Host` are believed. */
   trustProxy?: boolean;
   /**
-   * `idleMs`: time without inputs and outputs after which a realtime socket is closed. `socketsMax`:
-   * WebSockets open at once. `sessionsMax`: realtime sessions of one owner.
+   * `idleMs`: time without inputs and outputs after which a realtime socket is closed. `sessionsMax`:
+   * realtime sessions of one owner.
    */
-  realtime: { idleMs: number; socketsMax: number; sessionsMax: number };
+  realtime: { idleMs: number; sessionsMax: number };
 }
 
 /**

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { wideBudgets } from "../../tests/setup/wide-budgets.ts";
 import type { JsonObject } from "../core/json/json.ts";
 import type { ModelVersion } from "../core/models/model.ts";
 import type { Snapshot } from "../core/requests/events.ts";
@@ -74,6 +75,7 @@ function createTestGateway() {
       reserveSpend: async () => undefined,
       of: async () => ({ owner: {}, key: {} }),
     },
+    budgets: wideBudgets(),
     objects: unused,
     keys: unused,
     authFailures: createAuthFailures(),

@@ -10,6 +10,7 @@ import {
   TREES,
 } from "../fal/index.ts";
 import { createAuthFailureLimiter } from "./auth/auth-failure-limiter.ts";
+import { createIdentifyCaller } from "./auth/identify-caller.ts";
 import { tokenRoutes } from "./auth/token-routes.ts";
 import type { ApiDependencies } from "./dependencies.ts";
 import { createFilesHostGuard } from "./files/files-host.ts";
@@ -20,6 +21,7 @@ import { answerError } from "./http/answer-error.ts";
 import { createGetPath, trustForwardedOrigin, unservedTreeRoutes } from "./http/host-routing.ts";
 import { createInnerRequest } from "./http/inner-request.ts";
 import { methodNotAllowed } from "./http/method-not-allowed.ts";
+import { createCallLimiter } from "./limits/call-limiter.ts";
 import { modelRoutes } from "./models/routes.ts";
 import { pipelineRoutes } from "./pipelines/routes.ts";
 import { createCancel } from "./queue/cancel.ts";
@@ -57,6 +59,9 @@ export function createGateway(api: ApiDependencies): Hono {
   app.use(createAuthFailureLimiter({ trustProxy: api.trustProxy === true, failures: api.authFailures }));
   app.use(createFilesHostGuard(api.filesUrl));
   app.use(createBrowserHeaders());
+  const limitCalls = createCallLimiter(api, createIdentifyCaller(api));
+  // A call in the proxy form passes here twice, and is limited as the call that it contains.
+  app.use((c, next) => (c.req.path === PROXY_PATH ? next() : limitCalls(c, next)));
 
   queueRoutes(app, api);
   const runAtRoot = runRoutes(app, api);

@@ -4,8 +4,9 @@
  * (tested).
  */
 import { z } from "zod";
+import { LIMITS } from "../core/limits.ts";
 import { parseAllowedPrivate } from "../core/operations/address-policy.ts";
-import { parsePayloadKeys } from "../core/operations/payload-keys.ts";
+import { PAYLOAD_BINDINGS, parsePayloadKeys } from "../core/operations/payload-keys.ts";
 
 export interface Setting<T> {
   env: string;
@@ -209,10 +210,34 @@ export const SETTINGS = {
       "TEMPERA_RUNS_MAX",
       number(z.number().int().min(1).max(100_000)),
       1000,
-      "Sync runs and streams that one owner may have open at one gateway; further ones get 429. " +
-        "The same number of HTTP-over-WebSocket sockets; further ones are closed with 1013. " +
-        "Each holds a connection; a gateway can hold a thousand besides those of other owners.",
+      "Runs, streams, status streams and uploads that one owner may have open at one gateway; " +
+        "further ones get 429. A quarter of `server.openCallsMax`, so that others are served beside it.",
       { unit: "runs", live: true },
+    ),
+    openCallsMax: setting(
+      "TEMPERA_OPEN_CALLS_MAX",
+      number(z.number().int().min(1).max(1_000_000)),
+      4000,
+      "Runs, streams, status streams and uploads that one gateway holds open, of all owners; " +
+        "further ones get 503. Each has a connection, and a descriptor.",
+      { unit: "calls", live: true },
+    ),
+    bodiesBytesMax: setting(
+      "TEMPERA_BODIES_BYTES_MAX",
+      number(z.number().int().min(65_536).max(68_719_476_736)),
+      268_435_456,
+      "Bytes of bodies and WebSocket messages that are in the memory of one process, of all owners: arriving, " +
+        "waiting or worked on; beyond it they get 503. Memory is taken up to three times while they are parsed. " +
+        "At least twice what one owner may have.",
+      { unit: "bytes", live: true },
+    ),
+    bodiesBytesOfOwnerMax: setting(
+      "TEMPERA_BODIES_BYTES_OF_OWNER_MAX",
+      number(z.number().int().min(65_536).max(68_719_476_736)),
+      67_108_864,
+      "Bytes of them that one owner may have; beyond it the owner gets 429. " +
+        "At least twice `server.bodyBytesMax`, so that a compressed body fits beside what it is made of.",
+      { unit: "bytes", live: true },
     ),
     trustProxy: setting(
       "TEMPERA_TRUST_PROXY",
@@ -328,6 +353,14 @@ export const SETTINGS = {
         "Default: nothing is encrypted.",
       { secret: true },
     ),
+    payloadBinding: setting(
+      "TEMPERA_PAYLOAD_BINDING",
+      z.enum(PAYLOAD_BINDINGS, "must be on, required or off"),
+      "on",
+      "Binds what is encrypted to its request and activity, so that Temporal's operators cannot copy it " +
+        "elsewhere. With `required`, data that is not bound or not encrypted is refused: set it 30 days " +
+        "after encryption was turned on. `off` only while another role has a release from before.",
+    ),
     ...serviceTls("Temporal", {
       tls: "TEMPORAL_TLS",
       ca: "TEMPORAL_TLS_SERVER_CA_CERT_PATH",
@@ -432,6 +465,16 @@ export const SETTINGS = {
       { unit: "s" },
     ),
   },
+  engines: {
+    isolation: setting(
+      "TEMPERA_ENGINE_ISOLATION",
+      z.enum(["required", "best-effort", "off"], "must be required, best-effort or off"),
+      "best-effort",
+      "Isolation of engines from the rest of the machine, of which each host permits some layers. " +
+        "`best-effort` uses those, and logs what is missing; `required` does not start without all of them; " +
+        "`off` uses none.",
+    ),
+  },
   worker: {
     name: setting(
       "TEMPERA_WORKER_NAME",
@@ -465,16 +508,6 @@ export const SETTINGS = {
       "TEMPERA_GRACE_SECONDS",
       number(z.number().min(0).max(86_400)),
       10,
-  engines: {
-    isolation: setting(
-      "TEMPERA_ENGINE_ISOLATION",
-      z.enum(["required", "best-effort", "off"], "must be required, best-effort or off"),
-      "best-effort",
-      "Isolation of engines from the rest of the machine, of which each host permits some layers. " +
-        "`best-effort` uses those, and logs what is missing; `required` does not start without all of them; " +
-        "`off` uses none.",
-    ),
-  },
       "Time that running work has after SIGTERM before it is handed back to be tried elsewhere. " +
         "Container schedulers kill a process after 30 s by default.",
       { unit: "s" },
@@ -502,9 +535,24 @@ export const SETTINGS = {
       number(z.number().min(0).max(604_800)),
       900,
       "Time for which requests wait for a model whose engine is unhealthy on every GPU worker. After it " +
-        "they are refused with `runner_scheduling_failure` and become dead letters, until an operator " +
-        "resets the engine.",
+        "they are refused with `runner_scheduling_failure` and become dead letters, until a trial succeeds " +
+        "or an operator resets the engine.",
       { unit: "s" },
+    ),
+    trialSeconds: setting(
+      "TEMPERA_ENGINE_TRIAL_SECONDS",
+      number(z.number().min(1).max(86_400)),
+      30,
+      "Pause after which one request tries a model whose engine is unhealthy; twice as long after each " +
+        "trial that fails, at most ten minutes.",
+      { unit: "s" },
+    ),
+    crashesOfOwner: setting(
+      "TEMPERA_ENGINE_CRASHES_OF_OWNER",
+      number(z.number().int().min(1).max(1_000_000)),
+      5,
+      "Crashes of a model's engine within an hour, all by requests of one owner, after which the owner's " +
+        "requests for the model are refused with `engine_crash_limit` for the rest of that hour.",
     ),
   },
   webhooks: {
@@ -626,7 +674,15 @@ export const SETTINGS = {
       "TEMPERA_SOCKETS_MAX",
       number(z.number().int().min(1).max(100_000)),
       1000,
-      "WebSockets that one gateway holds open; each may take 300 KiB of memory.",
+      "WebSockets that one gateway holds open, of all owners; further ones get 503.",
+      { unit: "sockets", live: true },
+    ),
+    socketsOfOwnerMax: setting(
+      "TEMPERA_SOCKETS_OF_OWNER_MAX",
+      number(z.number().int().min(1).max(100_000)),
+      250,
+      "WebSockets that one owner may have open at one gateway; further ones get 429. " +
+        "A quarter of `realtime.socketsMax`.",
       { unit: "sockets", live: true },
     ),
     sessionsMax: setting(

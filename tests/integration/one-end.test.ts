@@ -16,6 +16,7 @@ import { jobSpec } from "../conformance/stores/job-spec.ts";
 import { leakCheck } from "../setup/leak-check.ts";
 import { startOwnRedis } from "../setup/own-redis.ts";
 import { testDatabase } from "../setup/test-database.ts";
+import { wideBudgets } from "../setup/wide-budgets.ts";
 
 leakCheck();
 
@@ -29,6 +30,7 @@ function gateway(events: EventLog, requests: RequestStore): Hono {
   const api = {
     log,
     keyRing: { authenticate: async () => ({ ownerId: JOB.ownerId }) },
+    budgets: wideBudgets(),
     events,
     requests,
     jobs: { describe: async () => undefined, outcome: async () => undefined },

@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import type { OpenAPIHono } from "@hono/zod-openapi";
 import { describe, expect, it } from "vitest";
+import { wideBudgets } from "../../../tests/setup/wide-budgets.ts";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { LIMITS } from "../../core/limits.ts";
 import type { AuditRecord } from "../../core/operations/audit.ts";
@@ -35,6 +36,8 @@ function adminFor(scope: "API" | "ADMIN" | undefined, over: Partial<AdminDepende
     clock: { nowMs: () => 1_000_000 },
     log: { debug: ignore, info: ignore, warn: ignore, error: ignore },
     webhookSources: [],
+    limits: { countCall: async () => {} },
+    budgets: wideBudgets(),
     idempotentWrite: (_c: unknown, _write: unknown, write: () => Promise<Response>) => write(),
     ...over,
   } as unknown as AdminDependencies) as unknown as OpenAPIHono;

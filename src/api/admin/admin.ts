@@ -13,6 +13,8 @@ import type { PayloadCodec } from "../../core/operations/payload-codec.ts";
 import type { ReviewModel } from "../../registry/packages/model-archive.ts";
 import type { ManifestCheck } from "../../registry/packages/package-check.ts";
 import { createAuthFailureLimiter } from "../auth/auth-failure-limiter.ts";
+import { readingCallOf } from "../auth/call.ts";
+import type { Caller } from "../auth/key-ring.ts";
 import type {
   FilePorts,
   HttpSettings,
@@ -25,6 +27,7 @@ import type {
 } from "../dependencies.ts";
 import { addHealthRoutes } from "../health/routes.ts";
 import { answerJson } from "../http/answer-json.ts";
+import { createCallLimiter } from "../limits/call-limiter.ts";
 import type { IdempotentWrite } from "../requests/idempotent-write.ts";
 import { errorReply } from "./http/error-reply.ts";
 import { createAddRoute } from "./http/route.ts";
@@ -86,6 +89,7 @@ export function createAdmin(api: AdminDependencies): OpenAPIHono<BlankEnv> {
   const app = new OpenAPIHono<BlankEnv>({ strict: false });
   app.use(`${CODEC_PATH}/*`, codecForBrowsers(api.temporalUiOrigins));
   app.use(createAuthFailureLimiter({ trustProxy: api.trustProxy === true, failures: api.authFailures }));
+  app.use(createCallLimiter(api, callerOfApiKey(api)));
   const addRoute = createAddRoute(app, api);
   addMetaRoutes(addRoute, api);
   addModelRoutes(addRoute, api);
@@ -128,6 +132,19 @@ export function createAdmin(api: AdminDependencies): OpenAPIHono<BlankEnv> {
   );
   app.onError((error, c) => errorReply(c, error, api));
   return app;
+}
+
+/** Finds the callers whose writing calls are limited: those with keys of scope API. Operators are not. */
+function callerOfApiKey({ keyRing }: Pick<AdminDependencies, "keyRing">) {
+  return async (c: Context): Promise<Caller | undefined> => {
+    const caller = await keyRing
+      .authenticate(c.req.header("authorization"), readingCallOf(c))
+      .catch((error) => {
+        if (!isTemperaError(error)) throw error;
+        return undefined; // the route refuses it
+      });
+    return caller?.scope === "ADMIN" ? undefined : caller;
+  };
 }
 
 /** Returns true if the OpenAPI document has the route. */

@@ -1,6 +1,8 @@
 import { Hono } from "hono";
 import { expect, it } from "vitest";
+import { wideBudgets } from "../../../tests/setup/wide-budgets.ts";
 import type { FileRecord } from "../../core/files/file.ts";
+import { setBodyHold } from "../http/body-hold.ts";
 import { createComplete } from "./parts.ts";
 
 const FILE = {
@@ -32,7 +34,10 @@ it("completes with the file that a concurrent completion has made of the same pa
     uploadSecret: new Uint8Array(32),
   } as never);
   const { fileId, name } = FILE;
-  const app = new Hono().post("/", (c) => complete(c, { fileId, name, uploadId: fileId }));
+  const app = new Hono().post("/", (c) => {
+    setBodyHold(c, wideBudgets().bodies.acquire("ann", 0));
+    return complete(c, { fileId, name, uploadId: fileId });
+  });
   const send = () =>
     app.request("/", { method: "POST", body: JSON.stringify({ parts: [{ partNumber: 1, etag: PART }] }) });
   const answer = await send();

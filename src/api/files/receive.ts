@@ -41,6 +41,7 @@ export type UploadDependencies = Pick<
   | "filesUrl"
   | "signAddress"
   | "limits"
+  | "budgets"
   | "storageDefaults"
   | "times"
 >;
@@ -160,7 +161,8 @@ export function createReceive(api: UploadDependencies) {
   const signatures = createSignatures({ secret: api.uploadSecret, clock: api.clock });
 
   /** Accepts the same bytes again after the upload has finished. */
-  const receiveAgain = async (c: Context, { stored }: FileRecord): Promise<Response> => {
+  const receiveAgain = async (c: Context, { stored, ownerId }: FileRecord): Promise<Response> => {
+    using _open = api.budgets.openCalls.acquire(ownerId);
     const body = uploadBody(c, LIMITS.fileBytesMax);
     if (body.bytes !== stored?.bytes) throw new TemperaError("upload_finished");
     for await (const _ of body.stream);

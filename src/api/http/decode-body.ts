@@ -22,12 +22,14 @@ export function bodyCoding(header: string | undefined): ContentCoding | undefine
 
 /**
  * Decodes a whole body. Stops as soon as it has more than `bytesMax` bytes, and resolves with `"too_large"`.
- * Rejects with `body_not_json` for a body that is not in the coding.
+ * Rejects with `body_not_json` for a body that is not in the coding, and with what `onBytes` throws.
+ *
+ * @param onBytes is told how many bytes are decoded, before they are kept
  */
 export async function decodeBody(
   body: Buffer,
   coding: ContentCoding,
-  bytesMax: number,
+  { bytesMax, onBytes }: { bytesMax: number; onBytes(bytes: number): void },
 ): Promise<Buffer | "too_large"> {
   const chunks: Buffer[] = [];
   let bytes = 0;
@@ -35,6 +37,7 @@ export async function decodeBody(
     for await (const chunk of decodeContent(asStream(body), coding)) {
       bytes += chunk.length;
       if (bytes > bytesMax) return "too_large";
+      onBytes(bytes);
       chunks.push(chunk);
     }
   } catch (error) {

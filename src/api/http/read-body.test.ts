@@ -1,13 +1,28 @@
 import { EventEmitter, once } from "node:events";
 import { connect } from "node:net";
 import { brotliCompressSync, constants, deflateRawSync, deflateSync, gzipSync } from "node:zlib";
-import { Hono } from "hono";
+import { Hono, type MiddlewareHandler } from "hono";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { Json } from "../../core/json/json.ts";
 import { LIMITS } from "../../core/limits.ts";
+import { Budget } from "../limits/budget.ts";
 import { answerError } from "./answer-error.ts";
+import { setBodyHold } from "./body-hold.ts";
 import { listen } from "./listen.ts";
 import { readJsonBody } from "./read-body.ts";
+
+/** The most bytes that the bodies of an owner may take. */
+let heldMax: number;
+let budget: Budget;
+beforeEach(() => {
+  heldMax = Number.POSITIVE_INFINITY;
+  budget = new Budget({ things: "bytes", remedy: "", ofOwner: () => heldMax });
+});
+const withBudget: MiddlewareHandler = async (c, next) => {
+  using hold = budget.acquire("ann", 0);
+  setBodyHold(c, hold);
+  await next();
+};
 
 /** Reads a body under a limit; resolves with its value or with the error. */
 async function read(
@@ -16,7 +31,7 @@ async function read(
 ): Promise<unknown> {
   let result: unknown;
   const app = new Hono();
-  app.post("/", async (c) => {
+  app.post("/", withBudget, async (c) => {
     result = await readJsonBody(c, bytesMax).catch((error: { code: string; message: string }) => ({
       code: error.code,
       message: error.message,
@@ -132,8 +147,89 @@ describe("a body that does not arrive", () => {
       start: (controller) => controller.enqueue(Buffer.from("{")),
     });
     const reading = read(body, { headers: headers as Record<string, string> });
-    await vi.advanceTimersByTimeAsync(LIMITS.bodyMs + 1);
+    await vi.advanceTimersByTimeAsync(LIMITS.bodyWindowMs);
     expect(await reading).toMatchObject({ code: "request_body_timeout" });
+  });
+
+  /** Sends `bytes` in each window, for so many windows. Resolves with the result and the windows that passed. */
+  async function trickle(bytes: number, windows: number) {
+    let sending: ReadableStreamDefaultController<Uint8Array> | undefined;
+    const body = new ReadableStream<Uint8Array>({
+      start: (controller) => {
+        sending = controller;
+      },
+    });
+    let result: unknown;
+    const reading = read(body, { bytesMax: 1e9 }).then((value) => (result = value));
+    let passed = 0;
+    for (; passed < windows && result === undefined; passed++) {
+      sending?.enqueue(Buffer.alloc(bytes, 32));
+      await vi.advanceTimersByTimeAsync(LIMITS.bodyWindowMs);
+    }
+    if (result === undefined) sending?.close();
+    await reading;
+    return { result, passed };
+  }
+
+  it("is read however slow, as long as enough of it comes in each window", async () =>
+    expect(await trickle(LIMITS.bodyWindowBytesMin, 10)).toEqual({ result: {}, passed: 10 }));
+
+  it("is refused in the window in which less comes, after however much", async () =>
+    expect(await trickle(LIMITS.bodyWindowBytesMin - 1, 10)).toMatchObject({
+      result: { code: "request_body_timeout" },
+      passed: 1,
+    }));
+
+  it("is refused after its whole time", async () => {
+    const windows = LIMITS.bodyMs / LIMITS.bodyWindowMs;
+    expect(await trickle(LIMITS.bodyWindowBytesMin, 2 * windows)).toMatchObject({
+      result: { code: "request_body_timeout" },
+      passed: windows,
+    });
+  });
+});
+
+describe("the bytes of a body", () => {
+  it.each<[string, Record<string, string>]>([
+    ["of a known length", { "content-length": "900" }],
+    ["of an unknown length", {}],
+  ])("%s are held from the budget until the call ends", async (_, headers) => {
+    let held = 0;
+    const app = new Hono();
+    app.post("/", withBudget, async (c) => {
+      await readJsonBody(c, 1000);
+      held = budget.heldBy("ann");
+      return c.text("");
+    });
+    await app.request("/", { method: "POST", headers, body: `"${"a".repeat(898)}"` });
+    expect([held, budget.held]).toEqual([900, 0]);
+  });
+
+  it("that the budget refuses are dropped as they come, and the caller gets the refusal", async () => {
+    heldMax = 2000;
+    const { body, state } = stream(new Uint8Array(1000), 5);
+    expect(await read(body, { bytesMax: 5000 })).toMatchObject({ code: "concurrent_requests_limit" });
+    expect(state.taken).toBe(5000);
+    expect(budget.held).toBe(0);
+  });
+
+  it("count as they are decoded, with those that they are decoded from", async () => {
+    const text = Buffer.from(`"${"a".repeat(9998)}"`);
+    const coded = gzipSync(text);
+    const headers = { "content-encoding": "gzip" };
+    heldMax = text.length + coded.length;
+    expect(await read(coded, { bytesMax: 10_000, headers })).toHaveLength(9998);
+    heldMax -= 1;
+    expect(await read(coded, { bytesMax: 10_000, headers })).toMatchObject({
+      code: "concurrent_requests_limit",
+    });
+  });
+
+  it("in pieces of one byte count for what the pieces take", async () => {
+    heldMax = 10_000;
+    expect(await read(stream(new Uint8Array(1), 100).body)).toMatchObject({
+      code: "concurrent_requests_limit",
+    });
   });
 });
 
@@ -149,7 +245,7 @@ describe("a body that would take too long to parse", () => {
   ])("is refused before it is parsed, %#", async (text, type) => {
     let faults: unknown;
     const app = new Hono();
-    app.post("/", async (c) => {
+    app.post("/", withBudget, async (c) => {
       faults = await readJsonBody(c, 10_000_000).catch((error) => error.faults);
       return c.text("");
     });
@@ -240,7 +336,7 @@ describe("a body that its caller breaks off", () => {
     };
     const log = { debug: note("debug"), info: note("info"), warn: note("warn"), error: note("error") };
     const app = new Hono();
-    app.post("/", async (c) => {
+    app.post("/", withBudget, async (c) => {
       const reading = readJsonBody(c, 2000);
       seen.emit("arrived");
       return c.json(await reading);

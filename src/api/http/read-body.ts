@@ -5,6 +5,8 @@ import { JsonNumberFault, parseJson } from "../../core/json/exact-json.ts";
 import type { Json } from "../../core/json/json.ts";
 import { jsonExcess } from "../../core/json/json-bounds.ts";
 import { LIMITS } from "../../core/limits.ts";
+import type { Hold } from "../limits/budget.ts";
+import { bodyHoldOf } from "./body-hold.ts";
 import { bodyCoding, decodeBody } from "./decode-body.ts";
 
 /**
@@ -13,18 +15,27 @@ import { bodyCoding, decodeBody } from "./decode-body.ts";
  */
 const DRAIN_FACTOR = 8;
 
+/** Bytes that a chunk takes in memory besides its own. Callers may send chunks of one byte. */
+const CHUNK_OVERHEAD_BYTES = 512;
+
 /**
  * Reads a JSON body of at most `bytesMax` bytes; an absent one is `{}`. A body in a content coding is
- * decoded, and measured as decoded. Rejects with `body_too_large`, `request_body_timeout`, `body_not_json`,
- * `content_encoding_unsupported`, `client_disconnected` when the caller breaks off, and `input_invalid` for
- * one that would take too long to parse.
+ * decoded, and measured as decoded. Its bytes count to the budget of bodies from their arrival until the call
+ * has ended (`body-hold.ts`).
+ *
+ * Rejects with `body_too_large`, `request_body_timeout`, `body_not_json`, `content_encoding_unsupported`,
+ * `client_disconnected` when the caller breaks off, `input_invalid` for one that would take too long to
+ * parse, and as `Budget.acquire` does.
  */
 export async function readJsonBody(c: Context, bytesMax: number): Promise<Json> {
+  const hold = bodyHoldOf(c);
   const coding = bodyCoding(c.req.header("content-encoding"));
   const declaredBytes = Number(c.req.header("content-length") ?? Number.NaN);
-  const isSmall = coding === undefined && declaredBytes <= bytesMax;
-  const reading = isSmall ? c.req.text() : readCounted(c, bytesMax, coding);
-  const text = await withDeadline(reading).catch((error) => {
+  const isSmall = coding === undefined && declaredBytes <= Math.min(bytesMax, LIMITS.bodyWindowBytesMin);
+  if (isSmall) hold.resize(declaredBytes);
+  // Not by `c.req`, which would keep the text.
+  const reading = isSmall ? inTime(c.req.raw.text(), () => 0) : readCounted(c, hold, { bytesMax, coding });
+  const text = await reading.catch((error) => {
     // Nobody but the caller can break a body.
     if (!isTemperaError(error)) throw new TemperaError("client_disconnected", undefined, { cause: error });
     throw error;
@@ -56,29 +67,91 @@ function inputFault(path: (string | number)[], reason: Pick<InputFault, "msg" | 
   return new TemperaError("input_invalid", reason.msg, { faults });
 }
 
-/** Rejects when a body takes longer than `LIMITS.bodyMs`: it holds a connection and memory meanwhile. */
-async function withDeadline(reading: Promise<string>): Promise<string> {
-  let timer: NodeJS.Timeout | undefined;
-  const timeout = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new TemperaError("request_body_timeout")), LIMITS.bodyMs);
+/**
+ * Rejects when a body takes longer than `LIMITS.bodyMs`, and when less than `LIMITS.bodyWindowBytesMin` of it
+ * has arrived within `LIMITS.bodyWindowMs`: it holds a connection and memory meanwhile.
+ *
+ * @param arrived gives the bytes so far
+ */
+async function inTime<T>(reading: Promise<T>, arrived: () => number): Promise<T> {
+  let window: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    let [before, leftMs] = [0, LIMITS.bodyMs as number];
+    window = setInterval(() => {
+      leftMs -= LIMITS.bodyWindowMs;
+      const bytes = arrived();
+      if (leftMs <= 0 || bytes - before < LIMITS.bodyWindowBytesMin)
+        reject(new TemperaError("request_body_timeout"));
+      before = bytes;
+    }, LIMITS.bodyWindowMs);
   });
-  return Promise.race([reading, timeout]).finally(() => clearTimeout(timer));
+  return Promise.race([reading, late]).finally(() => clearInterval(window));
 }
 
-async function readCounted(c: Context, bytesMax: number, coding: ContentCoding | undefined): Promise<string> {
-  const chunks: Uint8Array[] = [];
-  let bytes = 0;
-  for await (const chunk of (c.req.raw.body ?? []) as AsyncIterable<Uint8Array>) {
-    bytes += chunk.length;
-    if (bytes <= bytesMax) chunks.push(chunk);
-    if (bytes > bytesMax * DRAIN_FACTOR) break;
-  }
-  if (bytes > bytesMax) throw tooLarge(bytesMax);
-  const body = Buffer.concat(chunks);
-  const decoded = coding === undefined ? body : await decodeBody(body, coding, bytesMax);
+async function readCounted(
+  c: Context,
+  hold: Hold,
+  { bytesMax, coding }: { bytesMax: number; coding: ContentCoding | undefined },
+): Promise<string> {
+  const arriving = new ArrivingBody(hold, bytesMax);
+  const body = await inTime(arriving.read(c.req.raw.body), () => arriving.bytes);
+  if (coding === undefined) return asText(body);
+  const decoded = await decodeBody(body, coding, {
+    bytesMax,
+    onBytes: (bytes) => hold.resize(body.length + bytes),
+  });
   if (decoded === "too_large") throw tooLarge(bytesMax);
-  // Like `text()`, drops the byte order mark that some programs put before UTF-8.
-  return new TextDecoder().decode(decoded);
+  hold.resize(decoded.length);
+  return asText(decoded);
+}
+
+/** Decodes UTF-8. Like `text()`, drops the byte order mark that some programs put before it. */
+const asText = (body: Buffer): string => new TextDecoder().decode(body);
+
+/** A body that is read chunk by chunk. Once it is refused, the rest of it is dropped as it arrives. */
+class ArrivingBody {
+  readonly #hold: Hold;
+  readonly #bytesMax: number;
+  #chunks: Uint8Array[] = [];
+  #refusal: unknown;
+  /** The bytes that have arrived. */
+  bytes = 0;
+
+  constructor(hold: Hold, bytesMax: number) {
+    this.#hold = hold;
+    this.#bytesMax = bytesMax;
+  }
+
+  /** Rejects with `body_too_large`, and as `Budget.acquire` does. */
+  async read(stream: ReadableStream<Uint8Array> | null): Promise<Buffer> {
+    for await (const chunk of (stream ?? []) as AsyncIterable<Uint8Array>) {
+      this.bytes += chunk.length;
+      if (this.bytes > this.#bytesMax * DRAIN_FACTOR) break;
+      if (this.bytes > this.#bytesMax) this.#refuse(tooLarge(this.#bytesMax));
+      else if (this.#refusal === undefined) this.#take(chunk);
+    }
+    if (this.#refusal !== undefined) throw this.#refusal;
+    const body = Buffer.concat(this.#chunks);
+    this.#chunks = [];
+    this.#hold.resize(body.length);
+    return body;
+  }
+
+  #take(chunk: Uint8Array): void {
+    try {
+      this.#hold.resize(this.#hold.amount + chunk.length + CHUNK_OVERHEAD_BYTES);
+      this.#chunks.push(chunk);
+    } catch (error) {
+      this.#refuse(error);
+    }
+  }
+
+  #refuse(error: unknown): void {
+    if (this.#refusal !== undefined) return;
+    this.#refusal = error;
+    this.#chunks = [];
+    if (this.#hold.amount > 0) this.#hold.resize(0);
+  }
 }
 
 function tooLarge(bytesMax: number): TemperaError {

@@ -23,6 +23,8 @@ import { SSE_PING } from "../../fal/index.ts";
 import { type HttpServer, listen, type UpgradeHandler } from "./listen.ts";
 import { sseStream } from "./sse-stream.ts";
 
+const NOTHING = { [Symbol.dispose]() {} };
+
 let folder: string;
 let certificate: { cert: string; key: string };
 let ca: Buffer;
@@ -196,7 +198,7 @@ function addEndless(path: string, event = "data: {}\n\n"): { pulled: number; lef
   app.get(path, (c) => {
     const closed = new AbortController();
     closed.signal.addEventListener("abort", leave);
-    return c.body(sseStream(events(), closed), 200, { "content-type": "text/event-stream" });
+    return c.body(sseStream(events(), closed, NOTHING), 200, { "content-type": "text/event-stream" });
   });
   return state;
 }
@@ -255,7 +257,7 @@ describe("streams on one connection", () => {
     async function* silence(): AsyncGenerator<string> {
       await new Promise(() => {});
     }
-    app.get("/silent", (c) => c.body(sseStream(silence(), new AbortController())));
+    app.get("/silent", (c) => c.body(sseStream(silence(), new AbortController(), NOTHING)));
     await start();
     vi.useFakeTimers({ toFake: ["setInterval", "clearInterval"] });
     const stream = open().request({ ":path": "/silent" });

@@ -5,13 +5,20 @@ import { SSE_PING } from "../../fal/index.ts";
  * Makes the body of a stream of server-sent events. Sends the `events`, and a comment after
  * `LIMITS.keepAliveMs` of silence. Pulls events one by one, as the reader takes them, and aborts `closed`
  * when the reader leaves.
+ *
+ * @param open is disposed of at the end, however it comes
  */
 export function sseStream(
   events: AsyncGenerator<string>,
   closed: AbortController,
+  open: Disposable,
 ): ReadableStream<Uint8Array> {
   const encoder = new TextEncoder();
   let ping: NodeJS.Timeout | undefined;
+  const end = (): void => {
+    clearInterval(ping);
+    open[Symbol.dispose]();
+  };
   return new ReadableStream<Uint8Array>({
     start(controller) {
       // A reader that has not taken the last comment needs no further one.
@@ -22,7 +29,7 @@ export function sseStream(
     },
     async pull(controller) {
       const { done, value } = await events.next().catch((error) => {
-        clearInterval(ping); // a stream that breaks is not cancelled
+        end(); // a stream that breaks is not cancelled
         throw error;
       });
       if (closed.signal.aborted) return;
@@ -30,11 +37,11 @@ export function sseStream(
         ping?.refresh();
         return controller.enqueue(encoder.encode(value));
       }
-      clearInterval(ping);
+      end();
       controller.close();
     },
     cancel() {
-      clearInterval(ping);
+      end();
       closed.abort();
       void events.return(undefined);
     },

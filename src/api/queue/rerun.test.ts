@@ -1,9 +1,11 @@
 import { Hono } from "hono";
 import { beforeEach, expect, it } from "vitest";
+import { wideBudgets } from "../../../tests/setup/wide-budgets.ts";
 import type { TemperaError } from "../../core/errors/tempera-error.ts";
 import type { ClaimName } from "../../core/requests/idempotency-store.ts";
 import type { JobSpec } from "../../core/requests/job.ts";
 import { answerError } from "../http/answer-error.ts";
+import { setBodyHold } from "../http/body-hold.ts";
 import { createRerun } from "./rerun.ts";
 
 const PREVIOUS = "019a0000-0000-7000-8000-000000000001";
@@ -79,7 +81,10 @@ beforeEach(() => {
     webhookOf: (url?: string) => url && { url },
   } as never);
   app = new Hono();
-  app.post("/again", (c) => rerun(c, { endpoint: "ann/video", requestId: PREVIOUS } as never));
+  app.post("/again", (c) => {
+    setBodyHold(c, wideBudgets().bodies.acquire("ann", 0));
+    return rerun(c, { endpoint: "ann/video", requestId: PREVIOUS } as never);
+  });
   app.onError((error, c) => answerError(c, error as TemperaError, { log: silent }));
 });
 const again = (body: object = {}, headers: Record<string, string> = {}, query = "") =>

@@ -65,7 +65,6 @@ export function createRerun(api: RerunApi) {
   return async (c: Context, { endpoint, requestId }: QueuePath): Promise<Response> => {
     const caller = await api.keyRing.authenticate(c.req.header("authorization"), callOf(c), endpoint);
     const found = await findRequest(caller, requestId ?? "");
-    await api.limits.countCall(caller);
     if (found.state !== "COMPLETED") throw new TemperaError("request_unfinished");
     const raw = withoutOwnSignatures(await readJsonBody(c, api.bodyBytesMax), caller.ownerId);
     const rerun = readRerun(raw);

@@ -1,6 +1,7 @@
 /** The status stream over an event log in memory. */
 import { Hono } from "hono";
 import { expect, it } from "vitest";
+import { wideBudgets } from "../../../tests/setup/wide-budgets.ts";
 import { createMemoryEventLog } from "../../adapters/memory/event-log.ts";
 import type { LogLevel } from "../../core/requests/events.ts";
 import type { RequestIdentity } from "../../core/requests/request.ts";
@@ -30,6 +31,7 @@ function start() {
     keyRing: { authenticate: async () => ({ ownerId: "ann", keyId: "k", scope: "API" }) },
     events,
     requests: { find: async () => undefined },
+    budgets: wideBudgets(),
     jobs: { describe: async () => undefined, outcome: async () => undefined },
     log: { debug() {}, info() {}, warn() {}, error() {} },
   };

@@ -32,13 +32,13 @@ const RECHECK_MS = 10_000;
 
 type StatusStreamApi = Pick<
   ApiDependencies,
-  "clock" | "keyRing" | "events" | "requests" | "pipelineRuns" | "jobs" | "publicUrl" | "log"
+  "clock" | "keyRing" | "budgets" | "events" | "requests" | "pipelineRuns" | "jobs" | "publicUrl" | "log"
 >;
 
 /**
  * Streams a request's status as server-sent events until it has ended (contract §2.3): one event at once and
  * one for each change, each with only the log lines that are new. Events carry ids, and `Last-Event-ID`
- * resumes after one. Answers 404 before the stream opens.
+ * resumes after one. Answers 404 before the stream opens, and 429 when the caller has too many calls open.
  */
 export function createStatusStream(api: StatusStreamApi) {
   const findRequest = createFindRequest(api);
@@ -60,7 +60,7 @@ export function createStatusStream(api: StatusStreamApi) {
       lastEventId: c.req.header("last-event-id"),
       signal: closed.signal,
     });
-    const body = sseStream(stream.events(), closed);
+    const body = sseStream(stream.events(), closed, api.budgets.openCalls.acquire(caller.ownerId));
     return c.body(body, 200, { ...SSE_HEADERS, [REQUEST_ID_HEADER]: found.requestId });
   };
 }

@@ -6,7 +6,7 @@ import { createMemoryEventLog } from "../../adapters/memory/event-log.ts";
 import type { EventLog } from "../../core/requests/event-log.ts";
 import type { RequestIdentity } from "../../core/requests/request.ts";
 import { newRequestId } from "../../core/requests/request-id.ts";
-import { createByteBudget } from "./byte-budget.ts";
+import { Budget } from "../limits/budget.ts";
 import { createHttpSocket, type InnerFetch } from "./http-socket.ts";
 
 const CALLER = { ownerId: "ann", keyId: "k", scope: "API" } as const;
@@ -14,13 +14,13 @@ const OPEN = 1;
 
 let request: RequestIdentity;
 let events: EventLog;
-let inputs: ReturnType<typeof createByteBudget>;
+let bodies: Budget;
 /** True once Postgres knows that the request has ended. */
 let recorded: boolean;
 beforeEach(() => {
   vi.useFakeTimers();
   events = createMemoryEventLog();
-  inputs = createByteBudget(100);
+  bodies = new Budget({ things: "bytes waiting", remedy: "", ofOwner: () => 100 });
   recorded = false;
   request = {
     requestId: newRequestId(),
@@ -36,10 +36,10 @@ afterEach(async () => {
   vi.useRealTimers();
 });
 
-/** Opens sockets at one gateway, where an owner may have `runsMax`; each as its caller sees it. */
-function gateway(fetchInner: InnerFetch, runsMax = 10) {
+/** Opens sockets at one gateway, each as its caller sees it. */
+function gateway(fetchInner: InnerFetch) {
   const api = {
-    keyRing: { authenticate: async (key = CALLER.ownerId) => ({ ...CALLER, ownerId: key }) },
+    keyRing: { authenticate: async () => CALLER },
     registry: {
       route: (endpoint: string) => (endpoint === "a/b" ? {} : undefined),
       list: () => [{ endpoint: "a/b" }],
@@ -63,11 +63,10 @@ function gateway(fetchInner: InnerFetch, runsMax = 10) {
     log: { debug() {}, info() {}, warn() {}, error: vi.fn() },
     events,
     bodyBytesMax: 1000,
-    runsMax,
-    inputs,
+    budgets: { bodies },
   };
   const open = createHttpSocket(api as unknown as Parameters<typeof createHttpSocket>[0], fetchInner);
-  return async (path: string, authorization?: string) => {
+  return async (path: string) => {
     const sent: string[] = [];
     const ws = Object.assign(new EventEmitter(), {
       OPEN,
@@ -76,9 +75,8 @@ function gateway(fetchInner: InnerFetch, runsMax = 10) {
       close: vi.fn(),
       send: (data: string) => sent.push(data),
     });
-    const headers = authorization === undefined ? {} : { authorization };
-    const serve = await open({ tree: "ws", path, query: new URLSearchParams() }, {
-      headers,
+    const { serve } = await open({ tree: "ws", path, query: new URLSearchParams() }, {
+      headers: {},
     } as IncomingMessage);
     serve(ws as unknown as WebSocket);
     return { ws, sent };
@@ -124,31 +122,21 @@ it("cancels a stream whose caller disconnects between two events", async () => {
   expect(signal?.aborted).toBe(true);
 });
 
-it("closes the socket whose payload exceeds the budget of all sockets, and drops its payloads", async () => {
+it("closes the socket whose payload exceeds its owner's budget, and drops its payloads", async () => {
   const never: InnerFetch = () => new Promise(() => {});
-  const [ann, bob] = [await connect("/a/b", never), await connect("/a/b", never)];
-  for (const { ws } of [ann, bob]) ws.emit("message", Buffer.from("{}")); // in work
-  ann.ws.emit("message", Buffer.alloc(60));
-  bob.ws.emit("message", Buffer.alloc(30));
-  expect(bob.ws.close).not.toHaveBeenCalled();
-  bob.ws.emit("message", Buffer.alloc(30));
-  expect(bob.ws.close).toHaveBeenCalledWith(1013, expect.any(String));
-  expect(ann.ws.close).not.toHaveBeenCalled();
-  ann.ws.emit("message", Buffer.alloc(40));
-  expect(inputs.exceeded).toBe(false);
-  ann.ws.emit("close");
-  bob.ws.emit("close");
-  inputs.add(100);
-  expect(inputs.exceeded).toBe(false);
-});
-
-it("closes an owner's socket beyond the limit with a reason, and counts a closed one no longer", async () => {
-  const join = gateway(() => new Promise(() => {}), 1);
-  const first = await join("/a/b");
-  expect((await join("/a/b")).ws.close).toHaveBeenCalledWith(1013, expect.stringContaining("1 sockets open"));
-  expect((await join("/a/b", "bob")).ws.close).not.toHaveBeenCalled();
+  const [first, second] = [await connect("/a/b", never), await connect("/a/b", never)];
+  for (const { ws } of [first, second]) ws.emit("message", Buffer.from("{}")); // in work
+  first.ws.emit("message", Buffer.alloc(60));
+  second.ws.emit("message", Buffer.alloc(30));
+  expect(second.ws.close).not.toHaveBeenCalled();
+  second.ws.emit("message", Buffer.alloc(30));
+  expect(second.ws.close).toHaveBeenCalledWith(1013, "This would exceed your limit of 100 bytes waiting. ");
+  expect(first.ws.close).not.toHaveBeenCalled();
+  first.ws.emit("message", Buffer.alloc(40));
+  expect(bodies.held).toBe(100);
   first.ws.emit("close");
-  expect((await join("/a/b")).ws.close).not.toHaveBeenCalled();
+  second.ws.emit("close");
+  expect(bodies.held).toBe(0);
 });
 
 it.each(["/x/b", "/a/bb", "/x/b/stream"])(

@@ -14,12 +14,12 @@ import type { Caller } from "../auth/key-ring.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import { createInnerRequest } from "../http/inner-request.ts";
 import { REQUEST_ID_HEADER } from "../http/request-id.ts";
+import type { Hold } from "../limits/budget.ts";
 import { createFindRequest } from "../requests/find-request.ts";
 import { sayNearest } from "../requests/nearest-endpoint.ts";
+import { cancelJob } from "../run/cancel-job.ts";
 import { followJob } from "../run/follow-job.ts";
-import { createOwnerLimiter } from "../run/owner-limiter.ts";
-import type { ByteBudget } from "./byte-budget.ts";
-import { endSocket, type ServedSocket, sendOrTerminate } from "./socket-end.ts";
+import { endSocket, type OpenedSocket, type ServedSocket, sendOrTerminate } from "./socket-end.ts";
 
 /** Calls the gateway's own routes without a network. `env` has the message that the caller sent. */
 export type InnerFetch = (
@@ -38,11 +38,8 @@ type Api = Pick<
   | "clock"
   | "log"
   | "bodyBytesMax"
-  | "runsMax"
-> & {
-  /** The budget of the payloads that wait in all sockets of the gateway. */
-  inputs: ByteBudget;
-};
+  | "budgets"
+>;
 
 /** Time between two reads of a result while a store is away. */
 const POLL_MS = 1_000;
@@ -61,15 +58,11 @@ const HOP_HEADERS = new Set([
  * a request of the queue. Its answer is a `start` frame with status and headers, the body in one frame (on
  * `/ws/{id}/stream` in one for each event), and an `end` frame. Several payloads are answered in order.
  *
- * The upgrade itself is refused with 401 (the key) or 404 (the endpoint); a socket beyond the owner's
- * `runsMax` is closed with 1013. The running request of a caller who disconnects is cancelled.
+ * The upgrade itself is refused with 401 (the key) or 404 (the endpoint). The running request of a caller who
+ * disconnects is cancelled.
  */
 export function createHttpSocket(api: Api, fetchInner: InnerFetch) {
-  const openSockets = createOwnerLimiter(() => api.runsMax, "sockets open", "Close one first.");
-  return async (
-    { path }: SocketAddress,
-    request: IncomingMessage,
-  ): Promise<(ws: WebSocket) => ServedSocket> => {
+  return async ({ path }: SocketAddress, request: IncomingMessage): Promise<OpenedSocket> => {
     const segments = pathSegments(path);
     const endpoint = segments.join("/");
     const caller = await api.keyRing.authenticate(
@@ -88,23 +81,9 @@ export function createHttpSocket(api: Api, fetchInner: InnerFetch) {
       );
     }
     const call = createInnerCall(fetchInner, request);
-    return (ws) => {
-      try {
-        // Counted only here, where there is a socket whose close ends the count.
-        const counted = openSockets.acquire(caller.ownerId);
-        ws.once("close", () => counted[Symbol.dispose]());
-      } catch (error) {
-        if (!isTemperaError(error)) throw error;
-        const close = () => endSocket(ws, 1013, error.message);
-        close();
-        return { goAway: async () => close() };
-      }
-      return new PayloadSocket(
-        api,
-        ws,
-        streamed ? viaStream(call, model) : viaQueue(api, caller, call, model),
-      );
-    };
+    const { ownerId } = caller;
+    const answer = streamed ? viaStream(call, model) : viaQueue(api, caller, call, model);
+    return { ownerId, serve: (ws) => new PayloadSocket(api, { ws, ownerId, answer }) };
   };
 }
 
@@ -153,11 +132,7 @@ function viaQueue(api: Api, caller: Caller, call: InnerCall, endpoint: string): 
     if (submitted.status !== 200) return submitted;
     const { request_id: requestId } = (await submitted.json()) as { request_id: string };
     const address = `${TREES.queue.prefix}/${appOf(endpoint)}/requests/${requestId}`;
-    using _subscription = onAbort(closed, () => {
-      call("PUT", `${address}/cancel`).catch((error) =>
-        api.log.warn({ requestId, err: error }, "the request of a closed socket was not cancelled"),
-      );
-    });
+    using _subscription = onAbort(closed, () => cancelJob(api, requestId));
     for (;;) {
       for await (const { event } of followJob({ api, findRequest }, { caller, requestId }, closed))
         if (event.type === "done") break;
@@ -186,24 +161,30 @@ function viaStream(call: InnerCall, endpoint: string): Answer {
 
 /** A socket whose payloads are answered one after another. It closes when too many wait or after idleness. */
 class PayloadSocket implements ServedSocket {
-  readonly #api: Pick<Api, "log" | "bodyBytesMax" | "inputs">;
+  readonly #api: Pick<Api, "log" | "bodyBytesMax">;
   readonly #ws: WebSocket;
   readonly #answer: Answer;
   readonly #waiting: Buffer[] = [];
-  #waitingBytes = 0;
+  /** The bytes of those that wait. */
+  readonly #waitingBytes: Hold;
   #working = false;
   readonly #closed = new AbortController();
   readonly #idle: NodeJS.Timeout;
 
-  constructor(api: Pick<Api, "log" | "bodyBytesMax" | "inputs">, ws: WebSocket, answer: Answer) {
+  constructor(
+    api: Pick<Api, "log" | "bodyBytesMax" | "budgets">,
+    { ws, ownerId, answer }: { ws: WebSocket; ownerId: string; answer: Answer },
+  ) {
     this.#api = api;
     this.#ws = ws;
     this.#answer = answer;
+    this.#waitingBytes = api.budgets.bodies.acquire(ownerId, 0);
     this.#idle = setTimeout(() => this.#onIdle(), LIMITS.socketIdleMs);
     ws.once("close", () => {
       this.#closed.abort();
       clearTimeout(this.#idle);
-      this.#dropWaiting();
+      this.#waiting.length = 0;
+      this.#waitingBytes[Symbol.dispose]();
     });
     ws.on("message", (data: RawData) => this.#onPayload(data as Buffer));
   }
@@ -219,29 +200,27 @@ class PayloadSocket implements ServedSocket {
 
   #onPayload(payload: Buffer): void {
     if (this.#ws.readyState !== this.#ws.OPEN) return; // it is closing, and its payloads are ignored
-    const { inputs, bodyBytesMax, log } = this.#api;
+    const { bodyBytesMax, log } = this.#api;
+    const bytes = this.#waitingBytes.amount + payload.length;
+    if (this.#waiting.length >= LIMITS.socketPayloadsMax || bytes > bodyBytesMax)
+      return void this.#refuse(1008, "Too many payloads wait for their answer.");
+    try {
+      this.#waitingBytes.resize(bytes);
+    } catch (error) {
+      if (!isTemperaError(error)) throw error;
+      return void this.#refuse(1013, error.message);
+    }
     this.#waiting.push(payload);
-    this.#waitingBytes += payload.length;
-    inputs.add(payload.length);
-    if (inputs.exceeded) this.#refuse(1013, "Too much waits in this gateway; try again later.");
-    else if (this.#waiting.length > LIMITS.socketPayloadsMax || this.#waitingBytes > bodyBytesMax)
-      this.#refuse(1008, "Too many payloads wait for their answer.");
-    else
-      this.#work().catch((error) => {
-        log.error({ err: error }, "HTTP over WebSocket failed");
-        endSocket(this.#ws, 1011, "Internal Server Error");
-      });
+    this.#work().catch((error) => {
+      log.error({ err: error }, "HTTP over WebSocket failed");
+      endSocket(this.#ws, 1011, "Internal Server Error");
+    });
   }
 
   #refuse(code: number, reason: string): void {
-    this.#dropWaiting();
-    endSocket(this.#ws, code, reason);
-  }
-
-  #dropWaiting(): void {
-    this.#api.inputs.remove(this.#waitingBytes);
-    this.#waitingBytes = 0;
     this.#waiting.length = 0;
+    this.#waitingBytes.resize(0);
+    endSocket(this.#ws, code, reason);
   }
 
   /** Answers the waiting payloads, unless that is under way already. */
@@ -250,8 +229,7 @@ class PayloadSocket implements ServedSocket {
     this.#working = true;
     const { signal } = this.#closed;
     for (let next = this.#waiting.shift(); next && !signal.aborted; next = this.#waiting.shift()) {
-      this.#waitingBytes -= next.length;
-      this.#api.inputs.remove(next.length);
+      this.#waitingBytes.resize(this.#waitingBytes.amount - next.length);
       const receivedAtMs = performance.now();
       const response = await this.#answer(next, signal);
       await relay(this.#ws, response, receivedAtMs, signal);

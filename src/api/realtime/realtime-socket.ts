@@ -27,12 +27,11 @@ import { type Call, callOfUpgrade } from "../auth/call.ts";
 import type { Caller } from "../auth/key-ring.ts";
 import { callerOfToken } from "../auth/token-caller.ts";
 import type { ApiDependencies } from "../dependencies.ts";
+import { Budget } from "../limits/budget.ts";
 import { sayNearest } from "../requests/nearest-endpoint.ts";
-import { createOwnerLimiter } from "../run/owner-limiter.ts";
-import type { ByteBudget } from "./byte-budget.ts";
 import { checkFrame, checkJson } from "./frame-check.ts";
 import { openSession, type Session, type SessionListener, type SessionOptions } from "./session.ts";
-import { endSocket, type ServedSocket, sendOrTerminate } from "./socket-end.ts";
+import { endSocket, type OpenedSocket, type ServedSocket, sendOrTerminate } from "./socket-end.ts";
 
 type Api = Pick<
   ApiDependencies,
@@ -46,10 +45,8 @@ type Api = Pick<
   | "clock"
   | "log"
   | "realtime"
-> & {
-  /** The budget of the inputs that wait in all sockets of the gateway. */
-  inputs: ByteBudget;
-};
+  | "budgets"
+>;
 
 /**
  * Inputs that are with the GPU worker at once: enough to hide the latency of the way there, few enough to
@@ -78,18 +75,15 @@ interface Opening {
  * - `/{id}`: a raw socket, whose frames are passed to the engine and back unchanged.
  */
 export function createRealtimeSocket(api: Api) {
-  const sessions = createOwnerLimiter(
-    () => api.realtime.sessionsMax,
-    "realtime sessions open",
-    "Close one first.",
-  );
+  const sessions = new Budget({
+    things: "realtime sessions open at this gateway",
+    remedy: "Close one first.",
+    ofOwner: () => api.realtime.sessionsMax,
+  });
 
-  return async (
-    address: SocketAddress,
-    request: IncomingMessage,
-  ): Promise<(ws: WebSocket) => ServedSocket> => {
+  return async (address: SocketAddress, request: IncomingMessage): Promise<OpenedSocket> => {
     const opening = await checkHandshake(api, address, request);
-    return (ws) => {
+    const serve = (ws: WebSocket): ServedSocket => {
       try {
         // Counted only here, where there is a socket whose close ends the count.
         return new RealtimeConnection(api, opening, ws, sessions.acquire(opening.caller.ownerId));
@@ -98,6 +92,7 @@ export function createRealtimeSocket(api: Api) {
         return closeWithError(ws, error);
       }
     };
+    return { ownerId: opening.caller.ownerId, serve };
   };
 }
 

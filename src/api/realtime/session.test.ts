@@ -1,15 +1,18 @@
 import { expect, it, vi } from "vitest";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import type { SessionSpec } from "../../core/requests/session.ts";
-import { createByteBudget } from "./byte-budget.ts";
+import { Budget } from "../limits/budget.ts";
 import { openSession } from "./session.ts";
 
 const log = { debug() {}, info() {}, warn() {}, error() {} };
 const frames = { openGateway: async () => ({ send: async () => {}, close: async () => {} }) };
 const sessions = { start: async () => {}, cancel: async () => {} };
 
-/** A session that no GPU worker holds, so that its inputs wait. */
-function open(inputs: ReturnType<typeof createByteBudget>) {
+const bytes = (ofOwner: number, total = 1000) =>
+  new Budget({ things: "bytes", remedy: "", ofOwner: () => ofOwner, total: () => total });
+
+/** A session of an owner that no GPU worker holds, so that its inputs wait. */
+function open(bodies: Budget, ownerId: string) {
   const dropped: number[] = [];
   const listener = {
     output: vi.fn(),
@@ -18,26 +21,29 @@ function open(inputs: ReturnType<typeof createByteBudget>) {
     resumed: vi.fn(),
     failed: vi.fn(),
   };
-  const api = { sessions, frames, log, inputs } as unknown as Parameters<typeof openSession>[0];
-  const spec = { sessionId: "s", pulseMs: 1000, startMs: 60_000 } as SessionSpec;
+  const api = { sessions, frames, log, budgets: { bodies } } as unknown as Parameters<typeof openSession>[0];
+  const spec = { sessionId: "s", ownerId, pulseMs: 1000, startMs: 60_000 } as SessionSpec;
   return { session: openSession(api, spec, { bufferedMax: 60, inFlightMax: 4 }, listener), dropped };
 }
 
-it("drops the oldest inputs of the session that exceeds the shared budget", async () => {
-  const inputs = createByteBudget(100);
-  const [ann, bob] = [open(inputs), open(inputs)];
-  ann.session.send(new Uint8Array(60), false);
-  bob.session.send(new Uint8Array(30), false);
-  bob.session.send(new Uint8Array(30), false);
-  expect(bob.dropped).toEqual([1]);
-  expect(ann.dropped).toEqual([]);
-  await ann.session.close();
-  bob.session.send(new Uint8Array(60), false);
-  expect(bob.dropped).toEqual([1]);
-  bob.session.send(new Uint8Array(101), false); // more than there is at all
-  expect(bob.dropped).toEqual([1, 2, 3, 4]);
-  expect(inputs.exceeded).toBe(false);
-  await bob.session.close();
+it.each([
+  ["its owner's part of the budget", bytes(100), "ann"],
+  ["the budget of all owners", bytes(1000, 100), "bob"],
+])("drops the oldest inputs of the session that exceeds %s", async (_, budget, other) => {
+  const [first, second] = [open(budget, "ann"), open(budget, other)];
+  first.session.send(new Uint8Array(60), false);
+  second.session.send(new Uint8Array(30), false);
+  second.session.send(new Uint8Array(30), false);
+  expect(second.dropped).toEqual([1]);
+  expect(first.dropped).toEqual([]);
+  await first.session.close();
+  second.session.send(new Uint8Array(60), false);
+  expect(second.dropped).toEqual([1]);
+  second.session.send(new Uint8Array(101), false); // more than there is at all
+  expect(second.dropped).toEqual([1, 2, 3, 4]);
+  second.session.send(new Uint8Array(10), false);
+  await second.session.close();
+  expect(budget.held).toBe(0);
 });
 
 it("withdraws a session whose start is in doubt, and no other one", async () => {
@@ -52,7 +58,7 @@ it("withdraws a session whose start is in doubt, and no other one", async () => 
           },
           frames,
           log,
-          inputs: createByteBudget(100),
+          budgets: { bodies: bytes(100) },
           withdrawJob: ({ requestId }: { requestId: string }) => void withdrawn.push(requestId),
         } as unknown as Parameters<typeof openSession>[0],
         { sessionId: `in doubt: ${inDoubt}`, pulseMs: 1000, startMs: 60_000 } as SessionSpec,

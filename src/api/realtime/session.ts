@@ -3,13 +3,13 @@
  * receives their outputs.
  */
 import { CATALOGUE } from "../../core/errors/catalogue.ts";
-import { type ErrorInfo, errorInfo, isInDoubt } from "../../core/errors/tempera-error.ts";
+import { type ErrorInfo, errorInfo, isInDoubt, isTemperaError } from "../../core/errors/tempera-error.ts";
 import { LIMITS } from "../../core/limits.ts";
 import type { Log } from "../../core/operations/log.ts";
 import type { Frame, SessionSpec, ToGateway, ToWorker } from "../../core/requests/session.ts";
 import type { ChannelEnd, FrameChannel, Sessions } from "../../core/requests/sessions.ts";
 import type { WithdrawJob } from "../../core/requests/withdrawal.ts";
-import type { ByteBudget } from "./byte-budget.ts";
+import type { Budget, Hold } from "../limits/budget.ts";
 
 export interface SessionListener {
   output(frame: Frame): void;
@@ -44,8 +44,8 @@ interface SessionApi {
   withdrawJob: WithdrawJob;
   frames: FrameChannel;
   log: Log;
-  /** The budget of all sessions' waiting inputs together. */
-  inputs: ByteBudget;
+  /** The budget of the waiting inputs. */
+  budgets: { bodies: Budget };
 }
 
 /** Missed pulses after which a worker counts as lost, and inputs wait instead of being sent. */
@@ -76,7 +76,7 @@ class GatewaySession implements Session {
   readonly #options: SessionOptions;
   readonly #listener: SessionListener;
   readonly #waiting: Frame[] = [];
-  #waitingBytes = 0;
+  readonly #waitingBytes: Hold;
   /** The time at which each input was sent to the worker. */
   readonly #inFlight = new Map<number, number>();
   #sequence = 0;
@@ -94,6 +94,7 @@ class GatewaySession implements Session {
     this.#spec = spec;
     this.#options = options;
     this.#listener = listener;
+    this.#waitingBytes = api.budgets.bodies.acquire(spec.ownerId, 0);
     this.#heartbeat = setInterval(() => this.#beat(), spec.pulseMs);
     this.#opening = this.#open();
   }
@@ -106,15 +107,9 @@ class GatewaySession implements Session {
     const frame: Frame = { sequence: ++this.#sequence, payload, ...(text && { text }) };
     if (this.#closed) return frame.sequence;
     this.#waiting.push(frame);
-    this.#waitingBytes += payload.length;
-    this.#api.inputs.add(payload.length);
     this.#sendWaiting();
     const dropped: number[] = [];
-    while (this.#exceedsBounds()) {
-      const oldest = this.#takeOldest();
-      if (!oldest) break;
-      dropped.push(oldest.sequence);
-    }
+    while (!this.#fitsBounds()) dropped.push(...this.#waiting.splice(0, 1).map(({ sequence }) => sequence));
     if (dropped.length > 0) this.#listener.dropped(dropped);
     return frame.sequence;
   }
@@ -123,7 +118,8 @@ class GatewaySession implements Session {
     if (this.#closed) return;
     this.#closed = true;
     clearInterval(this.#heartbeat);
-    while (this.#takeOldest());
+    this.#waiting.length = 0;
+    this.#waitingBytes[Symbol.dispose]();
     await this.#opening;
     // A worker receives the message within milliseconds; without one, the session is cancelled in Temporal.
     const received = this.#channel?.send({ type: "end" }).then(
@@ -178,30 +174,30 @@ class GatewaySession implements Session {
       );
   }
 
-  #exceedsBounds(): boolean {
-    return (
-      this.#waiting.length > this.#options.bufferedMax ||
-      this.#waitingBytes > LIMITS.framesBufferedBytesMax ||
-      this.#api.inputs.exceeded
-    );
-  }
-
-  #takeOldest(): Frame | undefined {
-    const frame = this.#waiting.shift();
-    const bytes = frame?.payload.length ?? 0;
-    this.#waitingBytes -= bytes;
-    this.#api.inputs.remove(bytes);
-    return frame;
+  /** Counts the waiting inputs. Returns false when they exceed a bound; none never do. */
+  #fitsBounds(): boolean {
+    let bytes = 0;
+    for (const { payload } of this.#waiting) bytes += payload.length;
+    if (this.#waiting.length > this.#options.bufferedMax || bytes > LIMITS.framesBufferedBytesMax)
+      return false;
+    try {
+      this.#waitingBytes.resize(bytes);
+      return true;
+    } catch (error) {
+      if (!isTemperaError(error)) throw error;
+      return false;
+    }
   }
 
   /** Sends as many waiting inputs as the worker may have. */
   #sendWaiting(): void {
     while (this.#hasWorker && this.#inFlight.size < this.#options.inFlightMax) {
-      const frame = this.#takeOldest();
-      if (!frame) return;
+      const frame = this.#waiting.shift();
+      if (!frame) break;
       this.#inFlight.set(frame.sequence, performance.now());
       this.#sendToWorker({ type: "input", attempt: this.#attempt, frame });
     }
+    this.#fitsBounds();
   }
 
   #receive(message: ToGateway): void {

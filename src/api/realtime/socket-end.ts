@@ -11,6 +11,12 @@ export interface ServedSocket {
   goAway(): Promise<void>;
 }
 
+/** A socket whose caller is known, before its handshake is answered. */
+export interface OpenedSocket {
+  ownerId: string;
+  serve(ws: WebSocket): ServedSocket;
+}
+
 /**
  * The most bytes of UTF-8 that a close frame can have beside its code (RFC 6455 §5.5); `ws` throws for more.
  */

@@ -18,7 +18,7 @@ it("survives a connection that breaks while its upgrade is refused in a shutdown
     registry: {},
     log,
     bodyBytesMax: 1000,
-    realtime: { idleMs: 1000, socketsMax: 1, sessionsMax: 1 },
+    realtime: { idleMs: 1000, sessionsMax: 1 },
   };
   const sockets = createSockets(api as unknown as Parameters<typeof createSockets>[0], () => new Response());
   const socket = new PassThrough();

@@ -18,11 +18,11 @@ import { networkOf } from "../auth/auth-failure-limiter.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import { assertApiHost } from "../files/files-host.ts";
 import { REQUEST_ID_HEADER } from "../http/request-id.ts";
-import { createOwnerLimiter } from "../run/owner-limiter.ts";
-import { createByteBudget } from "./byte-budget.ts";
+import { Budget, type Hold } from "../limits/budget.ts";
+import { countArrivingMessages } from "./arriving-messages.ts";
 import { createHttpSocket, type InnerFetch } from "./http-socket.ts";
 import { closeWithError, createRealtimeSocket } from "./realtime-socket.ts";
-import { type ServedSocket, shedBacklog, startPings } from "./socket-end.ts";
+import { type OpenedSocket, type ServedSocket, shedBacklog, startPings } from "./socket-end.ts";
 
 export interface Sockets {
   /** Handles an HTTP server's upgrade. Answers it as plain HTTP when it is refused. */
@@ -60,7 +60,7 @@ type Api = Pick<
   | "clock"
   | "log"
   | "bodyBytesMax"
-  | "runsMax"
+  | "budgets"
   | "trustProxy"
   | "realtime"
   | "filesUrl"
@@ -70,8 +70,6 @@ type Api = Pick<
 export function createSockets(api: Api, fetchInner: InnerFetch): Sockets {
   return new GatewaySockets(api, fetchInner);
 }
-
-type Serve = (ws: WebSocket) => ServedSocket;
 
 /** An upgrade that a caller asks for. */
 interface Upgrade {
@@ -85,39 +83,28 @@ interface Upgrade {
 class GatewaySockets implements Sockets {
   readonly #api: Api;
   readonly #servers: Record<SocketAddress["tree"], WebSocketServer>;
+  /** Answers callers who are refused on a socket. They have nothing to send. */
+  readonly #refusing = createServer(REFUSED_BYTES_MAX);
   readonly #openers: Record<
     SocketAddress["tree"],
-    (address: SocketAddress, request: IncomingMessage) => Promise<Serve>
+    (address: SocketAddress, request: IncomingMessage) => Promise<OpenedSocket>
   >;
   readonly #served = new Map<WebSocket, ServedSocket>();
   /** Those of them whose callers were refused: they only wait for the close. */
   readonly #refused = new Set<WebSocket>();
   /** Handshakes and refused sockets, by the address that they came from. */
-  readonly #handshakes = createOwnerLimiter(
-    () => LIMITS.handshakesOfAddressMax,
-    "WebSocket handshakes under way from this address",
-    "Wait until some have ended.",
-  );
+  readonly #handshakes = new Budget({
+    things: "WebSocket handshakes under way from this address",
+    remedy: "Wait until some have ended.",
+    ofOwner: () => LIMITS.handshakesOfAddressMax,
+  });
   readonly #shedding: NodeJS.Timeout;
   #stopping = false;
 
   constructor(api: Api, fetchInner: InnerFetch) {
     this.#api = api;
     this.#servers = { run: createServer(LIMITS.frameBytesMax), ws: createServer(api.bodyBytesMax) };
-    // One payload as large as any body must fit.
-    const inputs = createByteBudget(Math.max(LIMITS.socketsInputBytesMax, 2 * api.bodyBytesMax));
-    const http = {
-      ...api,
-      inputs,
-      // The limit may change at run time, and a copied value would not.
-      get runsMax() {
-        return api.runsMax;
-      },
-    };
-    this.#openers = {
-      run: createRealtimeSocket({ ...api, inputs }),
-      ws: createHttpSocket(http, fetchInner),
-    };
+    this.#openers = { run: createRealtimeSocket(api), ws: createHttpSocket(api, fetchInner) };
     this.#shedding = setInterval(
       () => shedBacklog(this.#served.keys(), LIMITS.socketsBacklogBytesMax),
       LIMITS.socketsBacklogCheckMs,
@@ -158,44 +145,62 @@ class GatewaySockets implements Sockets {
     const network = networkOf(forwarded, (socket as Socket).remoteAddress, trustProxy);
     // A refused caller holds its slot until its socket has closed: it need not answer the close.
     using _slot = this.#handshakes.acquire(network ?? "");
-    const { serve, isRefused } = await this.#open(address, request, network);
+    const opened = await this.#open(address, request, network);
     if (this.#stopping) throw goingAway();
     // A refused connection still needs a listener: it may break while the refusal is sent.
     if (socket.destroyed) return;
-    if (!isRefused && this.open >= this.#api.realtime.socketsMax) throw new TemperaError("sockets_limit");
+    const admitted = this.#admit(address.tree, opened);
     const closed = new Promise((resolve) => socket.once("close", resolve));
-    this.#servers[address.tree].handleUpgrade(request, socket, upgrade.head, (ws) => {
+    void closed.then(() => admitted.slot?.[Symbol.dispose]());
+    const server = admitted.slot ? this.#servers[address.tree] : this.#refusing;
+    server.handleUpgrade(request, socket, upgrade.head, (ws) => {
       socket.off("error", upgrade.onError); // `ws` has a listener of its own now
-      if (isRefused) this.#refused.add(ws);
-      this.#accept(ws, serve);
+      this.#accept(ws, admitted.serve);
+      if (!("ownerId" in opened) || !admitted.slot) return void this.#refused.add(ws);
+      const arriving = this.#api.budgets.bodies.acquire(opened.ownerId, 0);
+      ws.once("close", () => arriving[Symbol.dispose]());
+      countArrivingMessages(ws, socket, arriving);
     });
-    if (isRefused) await closed;
+    if (!admitted.slot) await closed;
   }
 
-  /**
-   * Checks a handshake. The refusal of a realtime caller is told on a socket, since browsers do not tell a
-   * script why an upgrade failed; any other refusal is thrown.
-   */
+  /** Checks a handshake. Resolves with the refusal of a caller that the opener refuses. */
   async #open(
     address: SocketAddress,
     request: IncomingMessage,
     network: string | undefined,
-  ): Promise<{ serve: Serve; isRefused: boolean }> {
+  ): Promise<OpenedSocket | TemperaError> {
     const { authFailures } = this.#api;
     const credential = address.query.get("fal_jwt_token") ?? request.headers.authorization;
     if (credential !== undefined && network !== undefined) authFailures.admit(network, credential);
     try {
-      return { serve: await this.#openers[address.tree](address, request), isRefused: false };
+      return await this.#openers[address.tree](address, request);
     } catch (error) {
       if (!isTemperaError(error)) throw error;
       if (credential !== undefined && network !== undefined && CATALOGUE[error.code].status === 401)
         authFailures.countFailure(network);
-      if (address.tree === "ws") throw error;
-      return { serve: (ws) => closeWithError(ws, error), isRefused: true };
+      return error;
     }
   }
 
-  #accept(ws: WebSocket, serve: Serve): void {
+  /**
+   * Takes a socket of its owner's for a caller. The refusal of a realtime caller is told on a socket, since
+   * browsers do not tell a script why an upgrade failed; any other refusal is thrown.
+   */
+  #admit(
+    tree: SocketAddress["tree"],
+    opened: OpenedSocket | TemperaError,
+  ): { serve: OpenedSocket["serve"]; slot?: Hold } {
+    try {
+      if (!("ownerId" in opened)) throw opened;
+      return { serve: opened.serve, slot: this.#api.budgets.sockets.acquire(opened.ownerId) };
+    } catch (error) {
+      if (!isTemperaError(error) || tree === "ws" || error.code === "capacity_limit") throw error;
+      return { serve: (ws) => closeWithError(ws, error) };
+    }
+  }
+
+  #accept(ws: WebSocket, serve: OpenedSocket["serve"]): void {
     this.#served.set(ws, serve(ws));
     ws.on("error", (error) => this.#api.log.debug({ err: error }, "a socket failed")); // `close` follows
     const stopPings = startPings(ws);
@@ -207,19 +212,17 @@ class GatewaySockets implements Sockets {
   }
 }
 
+/** Bytes of a message that is read from a refused caller: one that has no key yet must cost nothing. */
+const REFUSED_BYTES_MAX = 1024;
+
 function createServer(maxPayload: number): WebSocketServer {
   return new WebSocketServer({
     noServer: true,
     clientTracking: false,
     WebSocket: CleanClosingWebSocket,
     maxPayload,
-    // Contexts are not kept between messages: each would use 300 KiB for the life of its socket.
-    perMessageDeflate: {
-      threshold: 1024,
-      concurrencyLimit: 4,
-      serverNoContextTakeover: true,
-      clientNoContextTakeover: true,
-    },
+    // A piece of a message of 32 KB would be inflated to 32 MB, and kept until the last piece comes.
+    perMessageDeflate: false,
   });
 }
 

@@ -5,6 +5,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { LIMITS } from "../../core/limits.ts";
 import { createAuthFailures } from "../auth/auth-failure-limiter.ts";
+import { createBudgets } from "../limits/budgets.ts";
 import { createSockets, type Sockets } from "./sockets.ts";
 
 const GOOD = "6f1c2b3a-0000-4000-8000-00000000000a";
@@ -43,9 +44,17 @@ class Gateway {
       registry: { route: (endpoint: string) => (endpoint === model.endpoint ? { model } : undefined) },
       log,
       bodyBytesMax: 1000,
-      runsMax: 10,
+      budgets: createBudgets({
+        socketsMax: 2,
+        socketsOfOwnerMax: 3,
+        openCallsMax: 1,
+        openCallsOfOwnerMax: 1,
+        bodiesBytesMax: 1,
+        bodiesBytesOfOwnerMax: 1,
+        bodyBytesMax: 1000,
+      }),
       trustProxy: true,
-      realtime: { idleMs: 1000, socketsMax: 2, sessionsMax: 1 },
+      realtime: { idleMs: 1000, sessionsMax: 1 },
     };
     const authFailures = this.authFailures;
     this.sockets = createSockets(

@@ -4,6 +4,7 @@
  */
 import { Hono } from "hono";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { wideBudgets } from "../../../tests/setup/wide-budgets.ts";
 import { createMemoryEventLog } from "../../adapters/memory/event-log.ts";
 import type { EventLog } from "../../core/requests/event-log.ts";
 import type { Outcome, RequestIdentity } from "../../core/requests/request.ts";
@@ -46,6 +47,7 @@ const api = () =>
       find: async () =>
         recorded && { ...request, keyId: "k", submittedAtMs: 0, attempts: 1, logs: [], outcome: recorded },
     },
+    budgets: wideBudgets(),
     jobs: { outcome: async () => undefined, describe: async () => undefined },
     clock: { nowMs: () => Date.now() },
   }) as never;

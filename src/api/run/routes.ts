@@ -5,11 +5,9 @@
 import type { Context, Hono } from "hono";
 import { appLength, isEndpointId, pathSegments } from "../../core/models/endpoint.ts";
 import { TREES } from "../../fal/index.ts";
-import type { ApiDependencies } from "../dependencies.ts";
 import { rawPath } from "../http/address.ts";
 import { methodNotAllowed } from "../http/method-not-allowed.ts";
 import { pathUnknown } from "../requests/nearest-endpoint.ts";
-import { createOwnerLimiter } from "./owner-limiter.ts";
 import { createRun, type RunApi } from "./run.ts";
 import { createStream } from "./stream.ts";
 
@@ -19,17 +17,9 @@ const METHODS = ["POST", "GET"];
  * Serves sync runs and streams: `/run/{endpoint}` and `/run/{endpoint}/stream`. Returns the handler of the
  * same paths at the root, which has to come after every other route.
  */
-export function runRoutes(
-  app: Hono,
-  api: RunApi & Pick<ApiDependencies, "runsMax">,
-): (c: Context) => Promise<Response> {
-  const openCalls = createOwnerLimiter(
-    () => api.runsMax,
-    "runs and streams open",
-    "Wait for one, or submit to the queue.",
-  );
-  const run = createRun(api, openCalls);
-  const stream = createStream(api, openCalls);
+export function runRoutes(app: Hono, api: RunApi): (c: Context) => Promise<Response> {
+  const run = createRun(api);
+  const stream = createStream(api);
 
   const serve = async (c: Context, path: string): Promise<Response> => {
     const segments = pathSegments(path);

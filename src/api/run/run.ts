@@ -10,6 +10,7 @@ import type { Route } from "../../registry/registry.ts";
 import { callOf } from "../auth/call.ts";
 import type { Caller } from "../auth/key-ring.ts";
 import type { ApiDependencies } from "../dependencies.ts";
+import { giveBackBody } from "../http/body-hold.ts";
 import { requestIdOf } from "../http/request-id.ts";
 import { acquireSlot } from "../limits/acquire-slot.ts";
 import { createAdmitCall } from "../requests/admit-call.ts";
@@ -22,7 +23,6 @@ import { queueJob } from "../requests/queue-job.ts";
 import { prepareSubmission, readSubmission, type Submission } from "../requests/submission.ts";
 import { cancelJob } from "./cancel-job.ts";
 import { followJob } from "./follow-job.ts";
-import type { OwnerLimiter } from "./owner-limiter.ts";
 import { readRunInput } from "./run-input.ts";
 
 /** A run that takes longer gets its row, and is listed, while it runs. */
@@ -44,6 +44,7 @@ export type RunApi = Pick<
   | "slots"
   | "claims"
   | "limits"
+  | "budgets"
   | "clock"
   | "log"
   | "bodyBytesMax"
@@ -63,17 +64,15 @@ export type RunApi = Pick<
  * 401, 404, 400, 413, 422 and 503 as for a submit; 429 when the caller has too many calls open; any status of
  * the result.
  */
-export function createRun(api: RunApi, openCalls: OwnerLimiter) {
+export function createRun(api: RunApi) {
   const findRequest = createFindRequest(api);
   const admitCall = createAdmitCall(api);
-  return async (c: Context, endpoint: string): Promise<Response> => {
-    const caller = await api.keyRing.authenticate(
-      c.req.header("authorization"),
-      callOf(c, { writes: true }),
-      appOf(endpoint),
-    );
-    const route = await findCallerRoute(api, caller, { endpoint, requestId: requestIdOf(c) });
-    using _open = openCalls.acquire(caller.ownerId);
+
+  /**
+   * Reads the input and makes the submission, unless an idempotency key names a job that exists. A function
+   * of its own, so that a call that waits does not keep its input.
+   */
+  const begin = async (c: Context, caller: Caller, route: Route, endpoint: string) => {
     const { schemas } = route.model ?? route.pipeline;
     const { input: raw, claim } = await admitCall(c, {
       caller,
@@ -81,8 +80,22 @@ export function createRun(api: RunApi, openCalls: OwnerLimiter) {
       coerced: route.checkInput.coerced,
       readBody: async () => ({ input: await readRunInput(c, schemas.input, api.bodyBytesMax) }),
     });
-    if (claim?.existing?.state === "COMPLETED") return await replay(api, c, claim.existing);
     const submission = claim?.existing ? undefined : await prepare(api, c, { route, caller, raw }, claim);
+    return { claim, submission };
+  };
+
+  return async (c: Context, endpoint: string): Promise<Response> => {
+    const caller = await api.keyRing.authenticate(
+      c.req.header("authorization"),
+      callOf(c, { writes: true }),
+      appOf(endpoint),
+    );
+    const route = await findCallerRoute(api, caller, { endpoint, requestId: requestIdOf(c) });
+    using _open = api.budgets.openCalls.acquire(caller.ownerId);
+    if (c.req.method === "GET") await api.limits.countCall(caller);
+    const { claim, submission } = await begin(c, caller, route, endpoint);
+    giveBackBody(c);
+    if (claim?.existing?.state === "COMPLETED") return await replay(api, c, claim.existing);
     return await answerWhenEnded(api, c, { findRequest, caller, submission, claim });
   };
 }

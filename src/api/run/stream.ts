@@ -30,7 +30,6 @@ import { queueJob } from "../requests/queue-job.ts";
 import { prepareSubmission, readSubmission } from "../requests/submission.ts";
 import { cancelJob } from "./cancel-job.ts";
 import { followJob } from "./follow-job.ts";
-import type { OwnerLimiter } from "./owner-limiter.ts";
 import { createPipelineStream } from "./pipeline-stream.ts";
 import { type RunApi, releaseSlot } from "./run.ts";
 import { readRunInput } from "./run-input.ts";
@@ -71,13 +70,13 @@ interface StreamContext {
  * answer. The job of a caller who does not return is cancelled. Only streams can be resumed: a request of the
  * queue outlives its observers (contract §2.5).
  */
-export function createStream(api: RunApi, openCalls: OwnerLimiter) {
+export function createStream(api: RunApi) {
   const context = { api, findRequest: createFindRequest(api) };
 
   return async (c: Context, endpoint: string): Promise<Response> => {
     const caller = await authenticate(api, c, endpoint);
     const route = await findCallerRoute(api, caller, { endpoint, requestId: requestIdOf(c) });
-    const open = openCalls.acquire(caller.ownerId);
+    const open = api.budgets.openCalls.acquire(caller.ownerId);
     try {
       const disconnected = new AbortController();
       // Browsers' event sources send an empty id to reset it.
@@ -100,8 +99,8 @@ export function createStream(api: RunApi, openCalls: OwnerLimiter) {
       onAbort(disconnected.signal, () => void cancelUnlessResumed(api, job));
       const translate = translatorFor(api, route, job);
       const address = (body: JsonObject): JsonObject => followCaller(c, api, body, caller.ownerId);
-      const sent = encodeEvents(api, job, { events, translate, address, open });
-      return c.body(sseStream(sent, disconnected), 200, {
+      const sent = encodeEvents(api, job, { events, translate, address });
+      return c.body(sseStream(sent, disconnected, open), 200, {
         ...SSE_HEADERS,
         [REQUEST_ID_HEADER]: job.requestId,
       });
@@ -128,7 +127,7 @@ async function begin(
   { caller, route, disconnected }: { caller: Caller; route: Route; disconnected: AbortController },
 ) {
   const { api } = context;
-  await api.limits.countCall(caller);
+  if (c.req.method === "GET") await api.limits.countCall(caller);
   const raw = await readRunInput(c, (route.model ?? route.pipeline).schemas.input, api.bodyBytesMax);
   const submission = await prepareSubmission(undefined, async (reservations) => {
     const options = { direct: true, streamed: true };
@@ -210,7 +209,7 @@ async function* translateModelEvent(
   else yield streamErrorEvent(falError(outcome.error, { userTimeout: outcome.userTimeout === true }));
 }
 
-/** Encodes a job's events as server-sent events. Disposes of `open` at the end. */
+/** Encodes a job's events as server-sent events. */
 async function* encodeEvents(
   { log }: Pick<RunApi, "log">,
   { requestId }: StreamedJob,
@@ -218,12 +217,10 @@ async function* encodeEvents(
     events,
     translate,
     address,
-    open,
   }: {
     events: ReturnType<typeof follow>;
     translate: Translate;
     address: (body: JsonObject) => JsonObject;
-    open: Disposable;
   },
 ): AsyncGenerator<string> {
   try {
@@ -238,7 +235,6 @@ async function* encodeEvents(
     const info = isTemperaError(error) ? errorInfo(error) : errorInfo(new TemperaError("server_error"));
     yield sseEvent(streamErrorEvent(falError(info)));
   } finally {
-    open[Symbol.dispose]();
     void events.return(undefined);
   }
 }

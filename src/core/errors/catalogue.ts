@@ -133,11 +133,23 @@ export const CATALOGUE = {
     retryable: false,
     message: "The runner failed on this request.",
   },
+  input_quarantined: {
+    kind: "request",
+    status: 422,
+    retryable: false,
+    message: "This input crashed or hung the engine of its model twice, and is refused for an hour.",
+  },
+  engine_crash_limit: {
+    kind: "request",
+    status: 429,
+    retryable: true,
+    message: "The caller's requests have crashed the engine of this model too often. Try again later.",
+  },
   concurrent_requests_limit: {
     kind: "request",
     status: 429,
     retryable: true,
-    message: "The caller has reached its limit of concurrent runs, streams or realtime sessions.",
+    message: "The caller has reached its limit of what it may hold at once: runs, streams, sockets, bodies.",
   },
   rate_limited: {
     kind: "request",
@@ -333,11 +345,11 @@ export const CATALOGUE = {
     retryable: false,
     message: "The query of the realtime address cannot be parsed.",
   },
-  sockets_limit: {
+  capacity_limit: {
     kind: "gateway",
     status: 503,
     retryable: true,
-    message: "This gateway has reached its limit of open WebSockets. Try again later.",
+    message: "This server has reached a limit of what it holds for all callers. Try again later.",
   },
   websocket_required: {
     kind: "gateway",

@@ -1,5 +1,6 @@
 import type { OpenAPIHono } from "@hono/zod-openapi";
 import { beforeAll, describe, expect, it } from "vitest";
+import { wideBudgets } from "../../../../tests/setup/wide-budgets.ts";
 import { TemperaError } from "../../../core/errors/tempera-error.ts";
 import { LIMITS } from "../../../core/limits.ts";
 import { createAuthFailures } from "../../auth/auth-failure-limiter.ts";
@@ -28,6 +29,8 @@ function adminWith(authenticate: () => Promise<unknown>, over: object = {}): Ope
   return createAdmin({
     keyRing: { authenticate } as unknown as KeyRing,
     authFailures: createAuthFailures(),
+    limits: { countCall: async () => {} },
+    budgets: wideBudgets(),
     log: { debug: ignore, info: ignore, warn: ignore, error: ignore },
     webhookSources: [],
     idempotentWrite: (_c: unknown, _call: unknown, write: () => Promise<Response>) => write(),

@@ -144,6 +144,7 @@ function successContent({ response, isEventStream }: Route) {
 
 /** Codes that every route may reply with, whatever it does: the service itself refuses or fails. */
 const OF_EVERY_ROUTE: ErrorCode[] = ["too_many_auth_failures", "server_error", "store_unavailable"];
+
 const OF_KEYS: ErrorCode[] = [
   "key_missing",
   "key_malformed",
@@ -159,10 +160,13 @@ const OF_JSON_BODIES: ErrorCode[] = [
   "request_body_timeout",
   "body_too_large",
   "content_encoding_unsupported",
+  "concurrent_requests_limit",
+  "capacity_limit",
 ];
 
 /** Returns the codes of the framework and of the handler. */
 function codesOf({
+  method,
   scope,
   params,
   query,
@@ -176,6 +180,7 @@ function codesOf({
     ...OF_EVERY_ROUTE,
     ...(scope === "none" ? [] : OF_KEYS),
     ...(scope === "ADMIN" ? (["scope_missing"] as const) : []),
+    ...(scope !== "ADMIN" && method !== "get" ? (["rate_limited"] as const) : []),
     ...(body ? OF_JSON_BODIES : []),
     ...(params || query || body ? (["input_invalid"] as const) : []),
     ...(audit && !streamsBody ? (["idempotency_key_reused", "store_full"] as const) : []),

@@ -1,8 +1,6 @@
 import { z } from "@hono/zod-openapi";
 import { sleep } from "../../../../core/concurrency/sleep.ts";
-import { onAbort } from "../../../../core/concurrency/with-abort.ts";
 import { isStoreFailure } from "../../../../core/errors/store-failure.ts";
-import { TemperaError } from "../../../../core/errors/tempera-error.ts";
 import { LIMITS } from "../../../../core/limits.ts";
 import { hasPassed } from "../../../../core/operations/retention.ts";
 import type { FoundLine } from "../../../../core/requests/log-search.ts";
@@ -12,7 +10,7 @@ import { type Call, readingCallOf } from "../../../auth/call.ts";
 import type { Caller } from "../../../auth/key-ring.ts";
 import type { ApiDependencies } from "../../../dependencies.ts";
 import { sseStream } from "../../../http/sse-stream.ts";
-import { createOwnerLimiter } from "../../../run/owner-limiter.ts";
+import { Budget } from "../../../limits/budget.ts";
 import { cursorOf, PAGE_FIELDS, readCursor } from "../../http/page.ts";
 import type { AddRoute } from "../../http/route.ts";
 import {
@@ -139,12 +137,12 @@ async function linesOfUnfinished(
 }
 
 function addStreamRoute(addRoute: AddRoute, api: Dependencies): void {
-  let open = 0;
-  const ownerStreams = createOwnerLimiter(
-    () => LIMITS.logStreamsOfOwnerMax,
-    "log streams open",
-    "Close one first.",
-  );
+  const streams = new Budget({
+    things: "log streams open at this admin service",
+    remedy: "Close one first.",
+    ofOwner: () => LIMITS.logStreamsOfOwnerMax,
+    total: () => LIMITS.logStreamsMax,
+  });
   addRoute(
     {
       method: "post",
@@ -157,27 +155,13 @@ function addStreamRoute(addRoute: AddRoute, api: Dependencies): void {
       body: CONDITIONS,
       audit: null,
       isEventStream: true,
-      errors: ["concurrent_requests_limit"],
+      errors: ["concurrent_requests_limit", "capacity_limit"],
     },
     async ({ query, body, caller, c }) => {
-      if (open >= LIMITS.logStreamsMax)
-        throw new TemperaError(
-          "concurrent_requests_limit",
-          `${open} log streams are open at this admin service, which is its limit. Try again later.`,
-        );
       const nowMs = api.clock.nowMs();
       const filter = lineFilter({ ...query, limit: 1 }, body, caller, nowMs);
-      const slot = ownerStreams.acquire(caller.ownerId);
-      open++;
-      let closed = false;
-      const close = (): void => {
-        if (closed) return;
-        closed = true;
-        open--;
-        slot[Symbol.dispose]();
-      };
+      const open = streams.acquire(caller.ownerId);
       const gone = new AbortController();
-      onAbort(gone.signal, close);
       const lines = filter
         ? follow(
             api,
@@ -190,7 +174,7 @@ function addStreamRoute(addRoute: AddRoute, api: Dependencies): void {
             gone.signal,
           )
         : emptyStream();
-      return c.body(sseStream(closing(lines, close), gone), 200, SSE_HEADERS);
+      return c.body(sseStream(lines, gone, open), 200, SSE_HEADERS);
     },
   );
 }
@@ -245,14 +229,6 @@ async function* follow(
 }
 
 /** Yields the same lines, and calls `close` at their end. */
-async function* closing(lines: AsyncGenerator<string>, close: () => void): AsyncGenerator<string> {
-  try {
-    yield* lines;
-  } finally {
-    close();
-  }
-}
-
 async function* emptyStream(): AsyncGenerator<string> {
   yield SSE_OPEN;
 }

@@ -1,0 +1,93 @@
+import { TemperaError } from "../../core/errors/tempera-error.ts";
+
+export interface BudgetOptions {
+  /** Names what is counted, in errors: "This would exceed your limit of 250 <things>." */
+  things: string;
+  /** The way out for an owner at its limit, as a sentence. */
+  remedy: string;
+  /** The most that one owner may hold; read at each use, since it may change. */
+  ofOwner(): number;
+  /** The most that all owners may hold together. @default no limit */
+  total?(): number;
+}
+
+/** A part of a budget that an owner holds until it is disposed of. Disposing of it again does nothing. */
+export interface Hold extends Disposable {
+  readonly amount: number;
+  /**
+   * Holds another amount from now on. Throws as `Budget.acquire` does, or when it was disposed of; the amount
+   * is the former one then. Less than before is never refused.
+   */
+  resize(amount: number): void;
+}
+
+/**
+ * Something of which a process has only so much: sockets, open calls, bytes of bodies in memory. Its owners
+ * share it, and each may hold a part of it only, so that none can take it from the others.
+ */
+export class Budget {
+  readonly #options: BudgetOptions;
+  readonly #heldBy = new Map<string, number>();
+  #held = 0;
+
+  constructor(options: BudgetOptions) {
+    this.#options = options;
+  }
+
+  /** All that is held. */
+  get held(): number {
+    return this.#held;
+  }
+
+  /** Gives what one owner holds. */
+  heldBy(ownerId: string): number {
+    return this.#heldBy.get(ownerId) ?? 0;
+  }
+
+  /**
+   * Takes a part for an owner. Throws `concurrent_requests_limit` when that exceeds what one owner may hold,
+   * and `capacity_limit` when it exceeds the total.
+   */
+  acquire(ownerId: string, amount = 1): Hold {
+    let held = 0;
+    let isOpen = true;
+    const hold = {
+      get amount() {
+        return held;
+      },
+      resize: (next: number): void => {
+        if (!isOpen)
+          throw new Error(`A part of the budget of ${this.#options.things} was given back already`);
+        this.#change(ownerId, next - held);
+        held = next;
+      },
+      [Symbol.dispose]: (): void => {
+        if (!isOpen) return;
+        hold.resize(0);
+        isOpen = false;
+      },
+    };
+    hold.resize(amount);
+    return hold;
+  }
+
+  #change(ownerId: string, by: number): void {
+    const { things, remedy, ofOwner, total = () => Number.POSITIVE_INFINITY } = this.#options;
+    const held = this.heldBy(ownerId) + by;
+    if (by > 0 && held > ofOwner())
+      throw new TemperaError(
+        "concurrent_requests_limit",
+        `This would exceed your limit of ${shown(ofOwner())} ${things}. ${remedy}`,
+      );
+    if (by > 0 && this.#held + by > total())
+      throw new TemperaError(
+        "capacity_limit",
+        `This would exceed the limit of ${shown(total())} ${things}, of all callers together. Try again later.`,
+      );
+    this.#held += by;
+    if (held === 0) this.#heldBy.delete(ownerId);
+    else this.#heldBy.set(ownerId, held);
+  }
+}
+
+const shown = (amount: number): string => amount.toLocaleString("en-US");

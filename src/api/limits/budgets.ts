@@ -1,0 +1,47 @@
+import { Budget } from "./budget.ts";
+
+/** What the callers of a process share; each owner may hold a part of it. */
+export interface Budgets {
+  /** WebSockets. */
+  sockets: Budget;
+  /** Calls that are held open: runs, streams, status streams and uploads. */
+  openCalls: Budget;
+  /** Bytes of bodies and messages that are in memory: arriving, waiting, or being worked on. */
+  bodies: Budget;
+}
+
+/** The limits, which may change while the process runs. */
+export interface BudgetLimits {
+  socketsMax: number;
+  socketsOfOwnerMax: number;
+  openCallsMax: number;
+  openCallsOfOwnerMax: number;
+  bodiesBytesMax: number;
+  bodiesBytesOfOwnerMax: number;
+  /** The largest body. One in a content coding must fit, with the bytes that it is decoded from. */
+  bodyBytesMax: number;
+}
+
+export function createBudgets(limits: Readonly<BudgetLimits>): Budgets {
+  const bodiesOfOwner = (): number => Math.max(limits.bodiesBytesOfOwnerMax, 2 * limits.bodyBytesMax);
+  return {
+    sockets: new Budget({
+      things: "WebSockets open at this gateway",
+      remedy: "Close one first.",
+      ofOwner: () => limits.socketsOfOwnerMax,
+      total: () => limits.socketsMax,
+    }),
+    openCalls: new Budget({
+      things: "runs, streams and uploads open at this gateway",
+      remedy: "Wait for one, or submit to the queue.",
+      ofOwner: () => limits.openCallsOfOwnerMax,
+      total: () => limits.openCallsMax,
+    }),
+    bodies: new Budget({
+      things: "bytes of bodies in the memory of this server",
+      remedy: "Wait for the answer of another call first.",
+      ofOwner: bodiesOfOwner,
+      total: () => Math.max(limits.bodiesBytesMax, 2 * bodiesOfOwner()),
+    }),
+  };
+}

@@ -1,0 +1,38 @@
+import type { IncomingMessage } from "node:http";
+import type { Context, MiddlewareHandler } from "hono";
+import { networkOf } from "../auth/auth-failure-limiter.ts";
+import type { Caller } from "../auth/key-ring.ts";
+import type { ApiDependencies } from "../dependencies.ts";
+import { setBodyHold } from "../http/body-hold.ts";
+
+/** The methods of calls that write. */
+const WRITES = new Set(["POST", "PUT", "PATCH", "DELETE"]);
+
+/**
+ * Limits the calls that write, on every route alike: each counts by the rate of its owner and of its key,
+ * before anything of its body is read, and its body is read from its owner's part of the budget of bodies.
+ * The body of a call whose caller is not known here counts for the caller's address.
+ *
+ * Answers `rate_limited`, and nothing else: the routes check keys.
+ *
+ * @param identify finds the caller whose calls are counted
+ */
+export function createCallLimiter(
+  api: Pick<ApiDependencies, "limits" | "budgets" | "trustProxy">,
+  identify: (c: Context) => Promise<Caller | undefined>,
+): MiddlewareHandler {
+  return async (c, next) => {
+    if (!WRITES.has(c.req.method)) return next();
+    const caller = await identify(c);
+    if (caller) await api.limits.countCall(caller);
+    using hold = api.budgets.bodies.acquire(caller?.ownerId ?? senderOf(c, api.trustProxy === true), 0);
+    setBodyHold(c, hold);
+    await next();
+  };
+}
+
+/** Names an address, in a form that no name of an owner has. */
+function senderOf(c: Context, trustProxy: boolean): string {
+  const { incoming } = (c.env ?? {}) as { incoming?: IncomingMessage };
+  return `\0${networkOf(c.req.header("x-forwarded-for"), incoming?.socket.remoteAddress, trustProxy)}`;
+}
