@@ -1,8 +1,11 @@
 import type { Config } from "../config/settings.ts";
+import type { ServiceTls } from "../core/operations/service-tls.ts";
 
 /** Addresses of the services that a process uses. Without an address, the in-process default is used. */
 export interface Addresses {
   temporal: string;
+  /** The credential of the embedded Temporal; that of another one is configured. */
+  temporalTls?: ServiceTls;
   databaseUrl: string;
   redisUrl?: string;
   s3?: { endpoint: string; accessKey: string; secretKey: string };

@@ -5,7 +5,7 @@ import { escapeControl } from "../core/json/escape-control.ts";
 import { TREES } from "../fal/index.ts";
 import { type Platform, startPlatform } from "./platform.ts";
 import { captureOutput, type FailedStart } from "./process-output.ts";
-import { followConfig, isMain, onSignal, PRIVATE_FILES, readFlags, refuseStart } from "./role.ts";
+import { followConfig, isMain, onSignal, readFlags, refuseStart } from "./role.ts";
 
 /**
  * Words what `npm start` prints when everything is ready. Its command lines work as they are: they read the
@@ -86,7 +86,6 @@ function recipes({ url, caFile }: { url: string; caFile?: string }, plainUrl: st
  * output, unless the log is set to JSON: then every line of the process is JSON.
  */
 export async function runAllInOne({ flags = [] }: { flags?: string[] } = {}): Promise<void> {
-  process.umask(PRIVATE_FILES);
   let begun: FailedStart = {};
   const interrupted = new AbortController();
   try {

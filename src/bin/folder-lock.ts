@@ -36,7 +36,7 @@ export async function takeFolder(folder: string): Promise<HeldFolder> {
   const draft = `${file}.${process.pid}`;
   try {
     for (;;) {
-      await writeFile(draft, `${JSON.stringify(self)}\n`);
+      await writeFile(draft, `${JSON.stringify(self)}\n`, { mode: 0o600 });
       if (await linked(draft, file)) break;
       const other = await readHolder(file);
       if (other && (await startOf(other.pid)) === other.startedAt) throw new Error(inUse(folder, other));
@@ -47,7 +47,7 @@ export async function takeFolder(folder: string): Promise<HeldFolder> {
   }
   return {
     async announce(url) {
-      await writeFile(draft, `${JSON.stringify({ ...self, url })}\n`);
+      await writeFile(draft, `${JSON.stringify({ ...self, url })}\n`, { mode: 0o600 });
       await rename(draft, file);
     },
     release: () => rm(file, { force: true }),

@@ -165,6 +165,7 @@ function addressesOf(config: Config, stack: EmbeddedStack): Addresses {
   const s3 = configuredS3(config);
   return {
     temporal: config.temporal.address ?? stack.temporal?.url ?? "",
+    ...(stack.temporal?.tls && { temporalTls: stack.temporal.tls }),
     databaseUrl: config.postgres.url ?? stack.postgres?.url ?? "",
     ...(config.redis.url && { redisUrl: config.redis.url }),
     ...(s3 && { s3 }),

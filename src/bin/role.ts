@@ -97,9 +97,6 @@ export function readFlags({ command }: { command: string }): string[] {
   }
 }
 
-/** The umask of every role: what it writes is read by its user only. */
-export const PRIVATE_FILES = 0o077;
-
 /** Applies changes of configuration files to live settings, for the life of the process. */
 export function followConfig(config: Config, log: Logger, flags: readonly string[]): void {
   return void watchConfig({
@@ -139,7 +136,6 @@ export interface RoleProgram<L extends Listeners> {
  * without those that cannot be used, and joins them when they can (docs/decisions/0030).
  */
 export async function runRole<L extends Listeners>(program: RoleProgram<L>): Promise<void> {
-  process.umask(PRIVATE_FILES);
   let begun: FailedStart = { role: program.name };
   const stopping = new AbortController();
   try {

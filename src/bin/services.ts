@@ -89,7 +89,7 @@ export async function openServices(options: ServicesOptions): Promise<Services> 
   // Every setting is read before the first service is tried.
   const tls = {
     postgres: await readServiceTls(options.config, "postgres"),
-    temporal: await readServiceTls(options.config, "temporal"),
+    temporal: (await readServiceTls(options.config, "temporal")) ?? options.addresses.temporalTls,
     redis: await readServiceTls(options.config, "redis"),
     objects: await readServiceTls(options.config, "objects"),
   };

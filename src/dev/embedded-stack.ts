@@ -3,8 +3,11 @@ import { choosePorts, type StackPorts } from "./kept-ports.ts";
 import { PortInUse } from "./services/port.ts";
 import { startPostgres } from "./services/postgres.ts";
 import type { Log, Service } from "./services/service.ts";
-import { startTemporal, type TemporalService } from "./services/temporal.ts";
+import type { TemporalService } from "./services/temporal.ts";
 import { SetupError } from "./setup-error.ts";
+import { makeClientCertificates } from "./temporal/client-certificates.ts";
+import { startClosedTemporal } from "./temporal/closed-temporal.ts";
+import { findOwnNetwork } from "./temporal/own-network.ts";
 
 /** The services of the embedded default, which run where no other address is configured. */
 export interface EmbeddedStackOptions {
@@ -58,18 +61,7 @@ async function startOn(ports: StackPorts, options: EmbeddedStackOptions): Promis
   const { folder, wants, log, env, signal } = options;
   const shared = { log, signal, ...(env && { env }) };
   const [temporal, postgres] = await Promise.allSettled([
-    wants.temporal
-      ? supervise(
-          () =>
-            startTemporal({
-              folder: join(folder, "temporal"),
-              port: ports.temporal,
-              uiPort: ports.temporalUi,
-              ...shared,
-            }),
-          log,
-        )
-      : undefined,
+    wants.temporal ? superviseTemporal(ports, options) : undefined,
     wants.postgres
       ? supervise(
           () => startPostgres({ folder: join(folder, "postgres"), port: ports.postgres, ...shared }),
@@ -109,6 +101,26 @@ async function startOn(ports: StackPorts, options: EmbeddedStackOptions): Promis
     stop,
     [Symbol.asyncDispose]: stop,
   };
+}
+
+/** Its credential is made anew at each start of the platform, and stays when Temporal is restarted. */
+async function superviseTemporal(
+  ports: StackPorts,
+  { folder: data, log, env, signal }: EmbeddedStackOptions,
+): Promise<Supervised<TemporalService>> {
+  const folder = join(data, "temporal");
+  const [certificates, network] = await Promise.all([
+    makeClientCertificates(join(folder, "tls")),
+    findOwnNetwork(),
+  ]);
+  if (!network) {
+    log(
+      "Temporal: this host permits no network of its own, so every user of this machine can use it " +
+        "(docs/hardening.md)",
+    );
+  }
+  const options = { folder, port: ports.temporal, uiPort: ports.temporalUi, certificates, network };
+  return supervise(() => startClosedTemporal({ ...options, log, signal, ...(env && { env }) }), log);
 }
 
 interface Supervised<S extends Service> {

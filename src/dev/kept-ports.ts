@@ -63,7 +63,7 @@ export async function choosePorts(
   };
   const [temporal, temporalUi, postgres] = await Promise.all(NAMES.map(choose));
   const ports = { temporal, temporalUi, postgres } as StackPorts;
-  await mkdir(folder, { recursive: true });
-  await writeFile(join(folder, "ports.json"), `${JSON.stringify(ports)}\n`);
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  await writeFile(join(folder, "ports.json"), `${JSON.stringify(ports)}\n`, { mode: 0o600 });
   return ports;
 }

@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { lstat, mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { setImmediate as nextIteration } from "node:timers/promises";
@@ -102,4 +102,20 @@ it("completes an upload for concurrent callers at any point of the first one's w
   await expect(store.completeParts(upload, parts, { ...info, bytes: 1 })).rejects.toMatchObject({
     code: "upload_unknown",
   });
+});
+
+it("keeps files and uploads that no other user of this machine can read", async () => {
+  const store = createFileObjectStore({ folder });
+  const body = Buffer.from("a caller's bytes");
+  const bytes = body.length;
+  await store.put(KEY, body, { bytes, contentType: "text/plain" });
+  const upload = { key: "uploads/c", uploadId: await store.beginParts("uploads/c", "text/plain") };
+  await store.putPart(upload, 1, body, bytes);
+
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true });
+  expect(entries.filter((entry) => entry.isFile())).toHaveLength(3);
+  for (const { parentPath, name } of entries) {
+    const { mode } = await lstat(join(parentPath, name));
+    expect([name, mode & 0o077]).toEqual([name, 0]);
+  }
 });

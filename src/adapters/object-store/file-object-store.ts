@@ -23,7 +23,8 @@ const UPLOAD_ID = /^[0-9a-f-]{36}$/;
 /**
  * Creates an object store in a folder. Each object is a file with a file `<key>@info` beside it that is
  * written last: an object exists when its info does. Parts are in a folder `<key>@parts-<id>` and are joined
- * at the end. Keys have no `@`, so the store's own files never collide with an object.
+ * at the end. Keys have no `@`, so the store's own files never collide with an object. Only the user of this
+ * process can read them.
  */
 export function createFileObjectStore({ folder }: { folder: string }): ObjectStore {
   const files = new ObjectFiles(folder);
@@ -91,8 +92,8 @@ class ObjectFiles {
     const partial = `${path}@${randomUUID()}`;
     const content = objectBody(key, body, bytes);
     try {
-      await mkdir(dirname(path), { recursive: true });
-      await pipeline([content.stream, ...through, createWriteStream(partial)]);
+      await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+      await pipeline([content.stream, ...through, createWriteStream(partial, { mode: 0o600 })]);
       await keep(partial);
     } catch (error) {
       content.stream.destroy();
@@ -107,7 +108,8 @@ class ObjectFiles {
     const path = this.pathOf(key);
     await this.write({ key, path, body, bytes }, [], async (partial) => {
       await rename(partial, path);
-      await writeFile(partial, JSON.stringify({ bytes, contentType } satisfies ObjectInfo));
+      const info = JSON.stringify({ bytes, contentType } satisfies ObjectInfo);
+      await writeFile(partial, info, { mode: 0o600 });
       await rename(partial, this.infoOf(path));
     });
   }
@@ -186,7 +188,8 @@ const partUploads = (
 ): Pick<ObjectStore, "beginParts" | "putPart" | "completeParts" | "abortParts"> => ({
   async beginParts(key) {
     const uploadId = randomUUID();
-    await mkdir(partsFolder(files, { key, uploadId }), { recursive: true }).catch((error) => {
+    const folder = partsFolder(files, { key, uploadId });
+    await mkdir(folder, { recursive: true, mode: 0o700 }).catch((error) => {
       throw files.failed(error);
     });
     return uploadId;

@@ -51,6 +51,10 @@ export interface ProcessSpec extends Command {
   url: string;
   port: number;
   portVariable: string;
+  /** This process listens on the port in its place. */
+  isPortHeld?: boolean;
+  /** Opens the way to it, once it was started. */
+  onStarted?(pid: number): Promise<void>;
   /** Its output is appended here. */
   logFile: string;
   stopSignal: NodeJS.Signals;
@@ -71,10 +75,16 @@ const STOP_WITHIN_MS = 10_000;
  * the message ends with its last lines of output and names its log.
  */
 export async function startProcess(spec: ProcessSpec): Promise<Service> {
-  await claimPort({ port: spec.port, owner: spec.name, variable: spec.portVariable });
+  if (!spec.isPortHeld) await claimPort({ port: spec.port, owner: spec.name, variable: spec.portVariable });
   mkdirSync(dirname(spec.logFile), { recursive: true, mode: 0o700 });
   spec.signal?.throwIfAborted();
   const running = await launch(spec);
+  await spec.onStarted?.(running.pid).catch(async (error) => {
+    // A process that has ended is reported with its last lines.
+    if (running.hasEnded()) return;
+    await running.stop();
+    throw error;
+  });
   await awaitReady(spec, running);
   return {
     name: spec.name,

@@ -1,12 +1,13 @@
 import { chmod, mkdir } from "node:fs/promises";
 import { join } from "node:path";
-import { Connection } from "@temporalio/client";
+import { Connection, type TLSConfig } from "@temporalio/client";
 import { SEARCH_ATTRIBUTES } from "../../adapters/temporal/search-attributes.ts";
+import type { ServiceTls } from "../../core/operations/service-tls.ts";
 import { dynamicConfigFlags } from "./dynamic-config.ts";
 import { claimPort } from "./port.ts";
 import { findProgram, type Program } from "./program.ts";
 import { download, goInstall, goPlatform } from "./program-sources.ts";
-import { choosePort, type Service, type ServiceOptions, startProcess } from "./service.ts";
+import { choosePort, type ProcessSpec, type Service, type ServiceOptions, startProcess } from "./service.ts";
 
 /** The version that installs from source and that the tests ran with. It includes server 1.29.1. */
 const VERSION = "1.5.1";
@@ -37,7 +38,7 @@ export const TEMPORAL_CLI: Program = {
   },
 };
 
-const TEMPORAL_NAMESPACE = "tempera";
+export const TEMPORAL_NAMESPACE = "tempera";
 
 export interface TemporalOptions extends ServiceOptions {
   /** Port of the UI, 0 for a free one. Without it there is no UI. */
@@ -51,37 +52,50 @@ export interface TemporalOptions extends ServiceOptions {
 export interface TemporalService extends Service {
   namespace: string;
   uiUrl?: string;
+  /** The credential of callers; without it, everybody on this machine is served. */
+  tls?: ServiceTls;
 }
 
 /**
  * Starts Temporal's development server, tuned by `temporal/dynamic-config/development.yaml`, with the
- * namespace `tempera` and its search attributes. Its `url` is an address: `127.0.0.1:7233`.
+ * namespace `tempera` and its search attributes. Its `url` is an address: `127.0.0.1:7233`. It serves
+ * everybody on this machine: for tests and benchmarks.
  *
  * Rejects with `setup_failed`.
  */
 export async function startTemporal(options: TemporalOptions): Promise<TemporalService> {
-  const command = await findProgram(TEMPORAL_CLI, options);
   const port = await choosePort(options.port);
   const uiPort = options.uiPort === undefined ? undefined : await choosePort(options.uiPort);
   if (uiPort !== undefined)
     await claimPort({ port: uiPort, owner: "Temporal UI", variable: "TEMPERA_TEMPORAL_UI_PORT" });
   const address = `127.0.0.1:${port}`;
+  const service = await startProcess({
+    ...(await temporalProcess(options, { port, uiPort })),
+    url: address,
+    port,
+    isReady: () => hasNamespace(address),
+  });
+  return {
+    ...service,
+    namespace: TEMPORAL_NAMESPACE,
+    ...(uiPort !== undefined && { uiUrl: `http://127.0.0.1:${uiPort}` }),
+  };
+}
+
+/** Describes the server's process, whose folder is created. */
+export async function temporalProcess(
+  options: TemporalOptions,
+  { port, uiPort }: { port: number; uiPort: number | undefined },
+): Promise<Omit<ProcessSpec, "url" | "port" | "isReady">> {
+  const command = await findProgram(TEMPORAL_CLI, options);
   await mkdir(options.folder, { recursive: true, mode: 0o700 });
   await chmod(options.folder, 0o700);
-  const service = await startProcess({
+  return {
     name: "Temporal",
     command,
     args: [
-      ...[
-        "server",
-        "start-dev",
-        "--ip",
-        "127.0.0.1",
-        "--port",
-        String(port),
-        "--namespace",
-        TEMPORAL_NAMESPACE,
-      ],
+      ...["server", "start-dev", "--ip", "127.0.0.1", "--port", String(port)],
+      ...["--namespace", TEMPORAL_NAMESPACE],
       ...["--log-level", "error", "--disable-config-file", "--disable-config-env"],
       ...(uiPort === undefined ? ["--headless"] : ["--ui-port", String(uiPort)]),
       ...(options.inMemory ? [] : onDisk(join(options.folder, "temporal.db"))),
@@ -92,19 +106,11 @@ export async function startTemporal(options: TemporalOptions): Promise<TemporalS
         `${name}=${value}`,
       ]),
     ],
-    url: address,
-    port,
     portVariable: "TEMPERA_TEMPORAL_PORT",
     logFile: join(options.folder, "temporal.log"),
     stopSignal: "SIGTERM",
     readyWithinMs: 60_000,
     signal: options.signal,
-    isReady: () => hasNamespace(address),
-  });
-  return {
-    ...service,
-    namespace: TEMPORAL_NAMESPACE,
-    ...(uiPort !== undefined && { uiUrl: `http://127.0.0.1:${uiPort}` }),
   };
 }
 
@@ -118,8 +124,8 @@ const onDisk = (file: string): string[] => [
 ];
 
 /** Returns whether workflows can be started: the server knows the namespace and its search attributes. */
-async function hasNamespace(address: string): Promise<boolean> {
-  const connection = await Connection.connect({ address, connectTimeout: 500 });
+export async function hasNamespace(address: string, tls?: TLSConfig): Promise<boolean> {
+  const connection = await Connection.connect({ address, connectTimeout: 500, ...(tls && { tls }) });
   try {
     const request = { namespace: TEMPORAL_NAMESPACE };
     await connection.withDeadline(Date.now() + 2_000, () =>

@@ -4,7 +4,7 @@
  */
 import { createHash, randomUUID } from "node:crypto";
 import { createReadStream, createWriteStream } from "node:fs";
-import { chmod, mkdir, readdir, rename, rm, stat } from "node:fs/promises";
+import { mkdir, readdir, rename, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { TemperaError } from "../../../core/errors/tempera-error.ts";
@@ -39,7 +39,6 @@ export async function openWeightsCache({
   objects: Pick<ObjectStore, "get">;
 }): Promise<WeightsCache> {
   await mkdir(folder, { recursive: true });
-  await chmod(folder, 0o755);
   await removeOldPartials(folder);
   /** Digests of folders that this process has verified or fetched. */
   const verified = new Set<string>();
@@ -62,7 +61,6 @@ export async function openWeightsCache({
       await forEachConcurrently(files, LIMITS.weightsAtOnce, (file) =>
         fetchFile(objects, file, join(partial, file.path), signal),
       );
-      await openToEngines(partial);
       await rm(target, { recursive: true, force: true });
       await rename(partial, target).catch(async (error: NodeJS.ErrnoException) => {
         // Another worker of this machine may have been faster.
@@ -92,13 +90,6 @@ export async function openWeightsCache({
       await rm(join(folder, digest), { recursive: true, force: true });
     },
   };
-}
-
-/** Lets engines read the weights, which may run as a user of their own, whatever the umask is. */
-async function openToEngines(folder: string): Promise<void> {
-  await chmod(folder, 0o755);
-  for (const entry of await readdir(folder, { recursive: true, withFileTypes: true }))
-    await chmod(join(entry.parentPath, entry.name), entry.isDirectory() ? 0o755 : 0o644);
 }
 
 async function fetchFile(
