@@ -31,7 +31,8 @@ export async function releaseLostSlots(dependencies: RepairSlotsDependencies): P
   for (let position = 0; ; ) {
     const held = await slots.heldSince(LIMITS.slotCheckMs, position, BATCH);
     for (const holder of held) {
-      const job = await jobs.describe(holder.requestId);
+      // The slot of a node goes with its pipeline, which releases it otherwise.
+      const job = await jobs.describe(holder.workflowId ?? holder.requestId);
       if (job && job.state !== "COMPLETED") continue;
       await releaseAndNotify(dependencies, holder);
       released++;

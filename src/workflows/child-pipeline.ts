@@ -16,6 +16,8 @@ import { type PipelineValues, valueActivities } from "./pipeline-values.ts";
 interface ParentPipeline {
   part: PipelinePart;
   values: PipelineValues;
+  /** The nodes of the pipeline take concurrency slots. */
+  slots: boolean;
 }
 
 /** Checks the node's input, then runs the pipeline that it calls. Never rejects: a failure is an outcome. */
@@ -23,7 +25,7 @@ export async function runChildPipeline(
   node: JobSpec,
   target: CallTarget & { kind: "pipeline" },
   input: JsonObject,
-  { part, values }: ParentPipeline,
+  { part, values, slots }: ParentPipeline,
 ): Promise<FinishedWork> {
   try {
     const checked = await checkInput(node, target);
@@ -35,6 +37,7 @@ export async function runChildPipeline(
       depth: part.depth + 1,
       deadlineMs: part.deadlineMs,
       cache: part.cache,
+      ...(slots && { slots }),
       ...(node.storeIo !== false && { givenHash: inputHash(input) }),
     };
     const outcome = await executePipeline({ ...node, input: checked.input, pipeline });

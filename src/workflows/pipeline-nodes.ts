@@ -1,4 +1,4 @@
-import { CancellationScope, CancelledFailure, uuid4 } from "@temporalio/workflow";
+import { CancellationScope, CancelledFailure, patched, uuid4 } from "@temporalio/workflow";
 import type { PipelineNode } from "../activities/index.ts";
 import { Semaphore } from "../core/concurrency/semaphore.ts";
 import type { InputFault } from "../core/errors/tempera-error.ts";
@@ -10,10 +10,15 @@ import type { JobSpec } from "../core/requests/job.ts";
 import { identityOf, type Outcome } from "../core/requests/request.ts";
 import { refusedNode, runChildPipeline } from "./child-pipeline.ts";
 import { type EndedJob, type FinishedWork, recordOutcome, runInference } from "./inference.ts";
+import { NodeSlots } from "./node-slots.ts";
 import { nodeFailure, pipelineFailure } from "./pipeline-errors.ts";
 import { pipelineEvents } from "./pipeline-events.ts";
 import { nodeJob, type PipelineJob } from "./pipeline-node-job.ts";
 import type { PipelineValues } from "./pipeline-values.ts";
+import { needsSlot } from "./with-slot.ts";
+
+/** The name in histories of the slots that nodes take. */
+const NODE_SLOTS = "node-slots";
 
 export interface PipelineNodesOptions {
   values: PipelineValues;
@@ -31,15 +36,17 @@ export interface PipelineNodesOptions {
  * The nodes of one run of a pipeline. Each call of an endpoint is a request of its own.
  *
  * A node is admitted (its name and the limits are checked); then it is reused from an earlier run, or it
- * waits for one of `LIMITS.pipelineNodesAtOnce` slots and runs; then it is settled: its outcome is recorded,
- * and announced through the pipeline's event sink. Once the pipeline is stopped or cancelled, no node is
- * admitted.
+ * waits for one of `LIMITS.pipelineNodesAtOnce` slots, and for one of its owner's where those are limited,
+ * and runs; then it is settled: its outcome is recorded, and announced through the pipeline's event sink.
+ * Once the pipeline is stopped or cancelled, no node is admitted.
  */
 export class PipelineNodes {
   readonly #job: PipelineJob;
   readonly #options: PipelineNodesOptions;
   readonly #events = pipelineEvents();
   readonly #slots = new Semaphore(LIMITS.pipelineNodesAtOnce);
+  /** Present when the owner's concurrency slots are limited. */
+  readonly #ownerSlots: NodeSlots | undefined;
   readonly #names = new Set<string>();
   /** Scopes of the running nodes, by request id. */
   readonly #running = new Map<string, CancellationScope>();
@@ -53,6 +60,9 @@ export class PipelineNodes {
   constructor(job: PipelineJob, options: PipelineNodesOptions) {
     this.#job = job;
     this.#options = options;
+    const isLimited = needsSlot(job) || job.pipeline.slots === true;
+    // Pipelines that began in a release before run their nodes without slots.
+    this.#ownerSlots = isLimited && patched(NODE_SLOTS) ? new NodeSlots(job) : undefined;
   }
 
   /**
@@ -78,7 +88,8 @@ export class PipelineNodes {
       // Another node may have failed while this one waited.
       if (this.#ends()) throw cancelled();
       const job = await this.#jobOf(name, target, input);
-      return await this.#settle(name, job, () => this.#call(job, target, input));
+      const call = () => this.#call(job, target, input);
+      return await this.#settle(name, job, () => this.#ownerSlots?.run(job, call) ?? call());
     } finally {
       release();
     }
@@ -196,7 +207,8 @@ export class PipelineNodes {
       return runInference(job, { activityId: job.requestId, summary });
     }
     const { values } = this.#options;
-    return runChildPipeline(job, target, input, { part: this.#job.pipeline, values });
+    const slots = this.#ownerSlots !== undefined;
+    return runChildPipeline(job, target, input, { part: this.#job.pipeline, values, slots });
   }
 
   /** Runs a node in a scope of its own, records its outcome and announces it. Returns the stored output. */

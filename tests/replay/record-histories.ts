@@ -143,6 +143,21 @@ async function pendingNodes(id: string, count: number): Promise<string[]> {
   }
 }
 
+/** Limits the concurrency slots of the owner whose requests are recorded. */
+const setSlots = (client: PlatformClient, inProgress: number | null) =>
+  client.admin("PATCH", "/v1/tempera/owners/admin", { exceptions: { in_progress: inProgress } });
+
+/** Resolves when so many requests of a workflow for slots have been answered. */
+async function waitingForSlots(id: string, count: number): Promise<void> {
+  for (;;) {
+    const { events } = await temporal.workflow.getHandle(id).fetchHistory();
+    const answered = events?.filter(
+      ({ markerRecordedEventAttributes: marker }) => marker?.markerName === "core_local_activity",
+    );
+    if ((answered?.length ?? 0) >= count) return;
+  }
+}
+
 /**
  * Each function makes one workflow take one path and returns its id. A file has the workflow type in its
  * name; `inference-job` where the key has none.
@@ -235,6 +250,47 @@ const PATHS: Record<string, (client: PlatformClient) => Promise<string>> = {
     await client.cancel(STUB, node);
     return id;
   },
+  // Nodes in the pipeline's slot, in one that was granted at once, and in one that a node waited for.
+  "pipeline.node-slots": async (client) => {
+    await setSlots(client, 3);
+    const blocker = await submit(client, { delay_ms: 60_000, steps: 600 });
+    await running(client, blocker);
+    const id = await submitPipeline(client, [
+      [{ delay_ms: 6_000, steps: 60 }, { delay_ms: 6_000, steps: 60 }, { prompt: "waits" }],
+      [{ stages: [[{ prompt: "a" }, { prompt: "b" }]] }, { prompt: "c" }],
+    ]);
+    await waitingForSlots(id, 3);
+    await client.cancel(STUB, blocker);
+    for await (const _ of client.follow(PIPELINE, id));
+    await setSlots(client, null);
+    return id;
+  },
+  // The pipeline of another pipeline's node, whose nodes hand its slot on.
+  "pipeline.node-slots-nested": async (client) => {
+    await setSlots(client, 1);
+    const id = await submitPipeline(client, [
+      [{ stages: [[{ delay_ms: 2_000 }, { prompt: "b" }, { prompt: "c" }]] }],
+    ]);
+    let child: string | null | undefined;
+    while (!child) {
+      const { raw } = await temporal.workflow.getHandle(id).describe();
+      child = raw.pendingChildren?.[0]?.workflowId;
+    }
+    for await (const _ of client.follow(PIPELINE, id));
+    await setSlots(client, null);
+    return child;
+  },
+  "pipeline.node-slots-cancelled": async (client) => {
+    await setSlots(client, 1);
+    const id = await submitPipeline(client, [
+      [{ delay_ms: 60_000, steps: 600 }, { prompt: "waits" }, { prompt: "waits too" }],
+    ]);
+    await waitingForSlots(id, 3);
+    await client.cancel(PIPELINE, id);
+    for await (const _ of client.follow(PIPELINE, id));
+    await setSlots(client, null);
+    return id;
+  },
   "cancel-running": async (client) => {
     const id = await submit(client, { delay_ms: 60_000, steps: 600 });
     await running(client, id);
@@ -242,19 +298,14 @@ const PATHS: Record<string, (client: PlatformClient) => Promise<string>> = {
     return id;
   },
   "waited-for-slot": async (client) => {
-    await client.admin("PATCH", "/v1/tempera/owners/admin", { exceptions: { in_progress: 1 } });
+    await setSlots(client, 1);
     const blocker = await submit(client, { delay_ms: 60_000, steps: 600 });
     await running(client, blocker);
     const id = await submit(client, {});
-    const handle = temporal.workflow.getHandle(id);
-    // It waits once its request for a slot has been answered.
-    for (;;) {
-      const { events } = await handle.fetchHistory();
-      if (events?.some(({ markerRecordedEventAttributes }) => markerRecordedEventAttributes)) break;
-    }
+    await waitingForSlots(id, 1);
     await client.cancel(STUB, blocker);
     for await (const _ of client.follow(STUB, id));
-    await client.admin("PATCH", "/v1/tempera/owners/admin", { exceptions: { in_progress: null } });
+    await setSlots(client, null);
     return id;
   },
   "start-timeout": async (client) => {

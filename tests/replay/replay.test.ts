@@ -61,6 +61,11 @@ describe("recorded histories", () => {
     }
   });
 
+  it("cover the slots of nodes: the pipeline's own, granted ones, and those of a nested pipeline", () => {
+    for (const path of ["node-slots", "node-slots-nested", "node-slots-cancelled"])
+      expect(files).toContain(`pipeline.${path}.json`);
+  });
+
   it("cover the end of a session, the loss of its engine, and both ways to get no slot", () => {
     for (const path of ["closed", "retry", "start-timeout", "cancel-waiting"])
       expect(files).toContain(`realtime-session.${path}.json`);

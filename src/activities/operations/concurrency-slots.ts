@@ -4,7 +4,11 @@
  * signal. `src/maintenance/repair-concurrency-slots.ts` repairs what crashes leave.
  */
 import { isTemperaError } from "../../core/errors/tempera-error.ts";
-import type { ConcurrencySlotStore, SlotRequest } from "../../core/owners/concurrency-slot-store.ts";
+import type {
+  ConcurrencySlotStore,
+  SlotHolder,
+  SlotRequest,
+} from "../../core/owners/concurrency-slot-store.ts";
 import type { Jobs } from "../../core/requests/jobs.ts";
 
 export interface ConcurrencySlotDependencies {
@@ -12,18 +16,11 @@ export interface ConcurrencySlotDependencies {
   jobs: Pick<Jobs, "grantSlot">;
 }
 
-/** A request that holds a slot or waits for one. */
-export type SlotHolder = Pick<SlotRequest, "requestId" | "ownerId">;
-
 /** Acquires a slot for a job, or a position in the queue. The activity returns true when it has the slot. */
 export function createAcquireSlot(dependencies: ConcurrencySlotDependencies) {
   return async function acquireSlot(request: SlotRequest): Promise<boolean> {
-    const { ownerId } = request;
     const { acquired, granted } = await dependencies.slots.acquireOrWait(request);
-    await notifyGranted(
-      dependencies,
-      granted.map((requestId) => ({ requestId, ownerId })),
-    );
+    await notifyGranted(dependencies, granted);
     return acquired;
   };
 }
@@ -40,7 +37,7 @@ export async function releaseAndNotify(
   dependencies: ConcurrencySlotDependencies,
   holder: SlotHolder,
 ): Promise<void> {
-  await notifyGranted(dependencies, await release(dependencies, holder));
+  await notifyGranted(dependencies, await dependencies.slots.release(holder));
 }
 
 /**
@@ -56,22 +53,13 @@ export async function notifyGranted(
     const answers = await Promise.all(
       next.map(async (holder) => ({
         holder,
-        alive: await jobs.grantSlot(holder.requestId).catch(undefinedIfUnreachable),
+        alive: await jobs.grantSlot(holder).catch(undefinedIfUnreachable),
       })),
     );
     await slots.markNotified(answers.flatMap(({ holder, alive }) => (alive ? [holder.requestId] : [])));
     const ended = answers.flatMap(({ holder, alive }) => (alive === false ? [holder] : []));
-    next = (await Promise.all(ended.map((holder) => release(dependencies, holder)))).flat();
+    next = (await Promise.all(ended.map((holder) => slots.release(holder)))).flat();
   }
-}
-
-/** Releases a slot. Returns the jobs that were granted one with that. */
-async function release(
-  { slots }: Pick<ConcurrencySlotDependencies, "slots">,
-  { requestId, ownerId }: SlotHolder,
-): Promise<SlotHolder[]> {
-  const granted = await slots.release({ requestId, ownerId });
-  return granted.map((grantedId) => ({ requestId: grantedId, ownerId }));
 }
 
 function undefinedIfUnreachable(error: unknown): undefined {

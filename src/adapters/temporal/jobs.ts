@@ -143,11 +143,11 @@ const changes = (temporal: Temporal): Pick<Jobs, "start" | "withdraw" | "cancel"
     }
   },
 
-  async grantSlot(requestId) {
+  async grantSlot({ requestId, workflowId }) {
+    const handle = temporal.client.workflow.getHandle(workflowId ?? requestId);
+    const node = workflowId === undefined ? [] : [requestId];
     try {
-      await temporal.calls.change(() =>
-        temporal.client.workflow.getHandle(requestId).signal(SLOT_GRANTED_SIGNAL),
-      );
+      await temporal.calls.change(() => handle.signal(SLOT_GRANTED_SIGNAL, ...node));
       return true;
     } catch (error) {
       if (error instanceof WorkflowNotFoundError) return false;

@@ -100,6 +100,11 @@ export interface PipelinePart {
   deadlineMs: number;
   /** False when the caller wants every node to run (`X-Tempera-Cache: off`). */
   cache: boolean;
+  /**
+   * For a pipeline called by a node: that node has a concurrency slot of an owner whose slots are limited,
+   * and so the nodes of this pipeline take slots.
+   */
+  slots?: true;
   /** Results of an earlier run that may be reused, by node. */
   kept?: Stored<Record<string, ReusedNode>>;
   /**

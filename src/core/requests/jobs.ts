@@ -1,3 +1,4 @@
+import type { SlotHolder } from "../owners/concurrency-slot-store.ts";
 import type { NodeRef } from "../pipelines/pipeline.ts";
 import type { JobSpec } from "./job.ts";
 import type { Outcome, RequestIdentity, RequestState } from "./request.ts";
@@ -44,10 +45,11 @@ export interface Jobs {
    */
   cancel(requestId: string, node?: NodeRef): Promise<"requested" | "finished" | "unknown">;
   /**
-   * Notifies a waiting job that it was granted a concurrency slot; false when it has ended or is unknown.
+   * Notifies a waiting job, or the pipeline of a waiting node, that it was granted a concurrency slot; false
+   * when that has ended or is unknown.
    * Rejects with `temporal_unavailable`.
    */
-  grantSlot(requestId: string): Promise<boolean>;
+  grantSlot(holder: SlotHolder): Promise<boolean>;
   describe(requestId: string): Promise<JobDescription | undefined>;
   /** Returns the state of a node while its pipeline runs; `undefined` when that does not run. */
   describeNode(
