@@ -20,12 +20,9 @@ const KEY = z
     scope: z.enum(["API", "ADMIN"]),
     owner: z.string(),
     created_at: z.string(),
-    endpoints: z
-      .array(z.string())
-      .nullable()
-      .openapi({
-        description: "The only endpoints that it may call; `fal-ai/wan/*` is all below `fal-ai/wan`.",
-      }),
+    endpoints: z.array(z.string()).nullable().openapi({
+      description: "The only endpoints that it may call; `fal-ai/wan/*` is all below `fal-ai/wan`.",
+    }),
     addresses: z
       .array(z.string())
       .nullable()
