@@ -152,7 +152,7 @@ export const LIMITS = {
   keyStaleMs: 10 * 60 * 1000,
   /** Keys in a gateway's cache, and as many ids without a key; the oldest are evicted. A few MB. */
   keysCachedMax: 10_000,
-  /** Patterns of endpoints, and ranges of addresses, that one key may have. Each call is compared with all. */
+  /** Patterns of endpoints, and ranges of addresses, of one key. Each call is compared with all. */
   keyPatternsMax: 50,
   /**
    * Start deadlines below this are refused by fal's clients, so they are treated as absent (contract §2.1).

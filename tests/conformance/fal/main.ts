@@ -26,7 +26,10 @@ interface Options {
 
 const options = new Command("conformance")
   .description("tests a server by the conformance cases of fal's protocol, with fal's official clients")
-  .option("--base-url <url>", "the server; default: a new one, stopped at the end")
+  .option(
+    "--base-url <url>",
+    "the server, with its test models (npm start -- --with-test-models); default: a new one",
+  )
   .option("--key <key>", "a key of that server")
   .option("--other-key <key>", "a key of another owner, of scope API")
   .option("--admin-key <key>", "a key of scope ADMIN")
