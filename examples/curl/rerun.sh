@@ -8,7 +8,7 @@
 set -eu
 
 url="${TEMPERA_URL:-http://localhost:8080}"
-key="${TEMPERA_KEY:?is not set; npm start prints a key and stores it in .tempera/key}"
+key="${TEMPERA_KEY:?is not set; npm start stores a key in .tempera/key}"
 prompt="${1:-a large red circle on a blue background}"
 pipeline="$url/queue/tempera/text-to-video-with-audio"
 

@@ -9,7 +9,7 @@ const platform = (more: Partial<Platform> = {}): Platform => ({
   url: "http://localhost:8080",
   adminUrl: "http://localhost:8081",
   tls: { url: "https://localhost:8443", caFile: "/data/tls/ca.pem" },
-  temporalUi: "http://localhost:8233",
+  temporalUi: { url: "http://localhost:8233", passwordFile: "/data/temporal/password" },
   key: KEY,
   keptKey: { key: KEY, file: FILE, isNew: true },
   endpoints: ["tempera/stub"],

@@ -22,7 +22,9 @@ export function readyText(platform: Platform, { isTerminal }: { isTerminal: bool
     `  API          ${url}`,
     ...(tls ? [`  API, TLS     ${tls.url}`] : []),
     `  Admin API    ${adminUrl}`,
-    ...(temporalUi ? [`  Temporal UI  ${temporalUi}`] : []),
+    ...(temporalUi
+      ? [`  Temporal UI  ${temporalUi.url}`, `               (its password is in ${temporalUi.passwordFile})`]
+      : []),
     ...(isShown ? [`  Key          ${keptKey.key}`, "               (shown only this once)"] : []),
     `  ${isShown ? "           " : "Key        "}  ${keptKey ? `kept in ${keptKey.file}` : "that of TEMPERA_ADMIN_KEY"}`,
     `  Models       ${endpoints.join(", ")}`,
@@ -110,7 +112,7 @@ export async function runAllInOne({ flags = [] }: { flags?: string[] } = {}): Pr
     });
     platform = await startPlatform(config, log, say, interrupted.signal);
     const { url, adminUrl, temporalUi } = platform;
-    if (isJson) log.info({ url, adminUrl, temporalUi }, "all-in-one is ready");
+    if (isJson) log.info({ url, adminUrl, temporalUi: temporalUi?.url }, "all-in-one is ready");
     if (format !== "json")
       process.stdout.write(`${readyText(platform, { isTerminal: process.stdout.isTTY === true })}\n`);
     await platform.ended;

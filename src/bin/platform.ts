@@ -30,7 +30,7 @@ export interface Platform {
    */
   tls: { url: string; caFile?: string } | undefined;
   /** The embedded Temporal's UI; a configured Temporal has its own. */
-  temporalUi: string | undefined;
+  temporalUi: { url: string; passwordFile: string } | undefined;
   /** A key of scope ADMIN: the configured one, or the one kept in the data folder. */
   key: string;
   /** The kept key: its file (mode 0600), and whether it was made by this start. */
@@ -101,7 +101,7 @@ export async function startPlatform(
         url: `https://localhost:${gateway.tls.port}`,
         ...(gateway.tls.caFile && { caFile: gateway.tls.caFile }),
       },
-      temporalUi: stack.temporal?.uiUrl,
+      temporalUi: uiOf(stack),
       key,
       keptKey,
       endpoints: [...new Set(registry.list().map(({ endpoint }) => endpoint))],
@@ -151,6 +151,11 @@ const startServices = (
     log: say,
     signal,
   });
+
+function uiOf({ temporal }: EmbeddedStack): Platform["temporalUi"] {
+  const { uiUrl: url, uiPasswordFile: passwordFile } = temporal ?? {};
+  return url && passwordFile ? { url, passwordFile } : undefined;
+}
 
 /** Gives the ports that differ from their defaults. A default gives way to another program. */
 function configuredPorts({ temporal, postgres }: Config): Partial<StackPorts> {

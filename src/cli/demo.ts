@@ -92,7 +92,7 @@ async function reachPlatform(): Promise<
     }),
     (line) => process.stderr.write(`  ${line}\n`),
   );
-  return { ...platform, platform };
+  return { ...platform, platform, temporalUi: platform.temporalUi?.url };
 }
 
 /** Returns the pipeline's input. The steps are limited to what each of the three models accepts. */

@@ -1,6 +1,6 @@
 /** The embedded default, as a person runs it: one process, Ctrl-C, and the messages of a refused start. */
 import { type ChildProcess, spawn } from "node:child_process";
-import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { lstat, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
@@ -68,6 +68,18 @@ function start(
   return { child, ended, output: () => output };
 }
 
+/** Finds what others than its user can open, apart from the weights of models. */
+async function openToOthers(data: string): Promise<string[]> {
+  const entries = await readdir(data, { recursive: true, withFileTypes: true });
+  const paths = entries.map(({ parentPath, name }) => join(parentPath, name));
+  const modes = await Promise.all(
+    paths.map(async (path) => (await lstat(path).catch(() => undefined))?.mode ?? 0),
+  );
+  return paths.filter(
+    (path, index) => (modes[index] ?? 0) & 0o077 && !path.startsWith(join(data, "weights")),
+  );
+}
+
 async function startReady(): Promise<Started & { client: PlatformClient }> {
   const started = start();
   await expect.poll(started.output, { interval: 50 }).toMatch(/Ctrl-C stops it/);
@@ -106,6 +118,7 @@ describe("npm start", () => {
     });
     await new Promise((done) => shell.once("close", done));
     expect(JSON.parse(response)).toMatchObject({ status: "IN_QUEUE" });
+    expect(await openToOthers(join(folder, "data"))).toEqual([]);
     const key = (await readFile(join(folder, "data", "key"), "utf8")).trim();
     for (const { output } of [first, second]) {
       expect(output()).not.toContain(key);

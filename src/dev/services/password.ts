@@ -8,7 +8,7 @@ import { join } from "node:path";
  * same.
  */
 export async function servicePassword(folder: string): Promise<string> {
-  const file = join(folder, "password");
+  const file = passwordFile(folder);
   const kept = await readPassword(file);
   if (kept) return kept;
   await mkdir(folder, { recursive: true, mode: 0o700 });
@@ -23,6 +23,9 @@ export async function servicePassword(folder: string): Promise<string> {
   }
   return readPassword(file);
 }
+
+/** Names the file of the service's password. */
+export const passwordFile = (folder: string): string => join(folder, "password");
 
 const readPassword = async (file: string): Promise<string> =>
   (

@@ -52,6 +52,8 @@ export interface TemporalOptions extends ServiceOptions {
 export interface TemporalService extends Service {
   namespace: string;
   uiUrl?: string;
+  /** The file with the password of the UI, which has none without it. */
+  uiPasswordFile?: string;
   /** The credential of callers; without it, everybody on this machine is served. */
   tls?: ServiceTls;
 }

@@ -1,7 +1,7 @@
 /** The embedded Temporal, which serves those who have its credential. */
 import type { TLSConfig } from "@temporalio/client";
 import type { ServiceTls } from "../../core/operations/service-tls.ts";
-import { servicePassword } from "../services/password.ts";
+import { passwordFile, servicePassword } from "../services/password.ts";
 import { freePort } from "../services/port.ts";
 import { type Service, startProcess } from "../services/service.ts";
 import {
@@ -57,6 +57,7 @@ export async function startClosedTemporal(options: ClosedTemporalOptions): Promi
       ...withDoor(service, door),
       namespace: TEMPORAL_NAMESPACE,
       uiUrl: `http://localhost:${uiPort}`,
+      uiPasswordFile: passwordFile(options.folder),
       ...(tls && { tls }),
     };
   } catch (error) {
