@@ -14,6 +14,7 @@ import { createMemoryEventLog } from "../adapters/memory/event-log.ts";
 import { createMemoryQuotas } from "../adapters/memory/quotas.ts";
 import { openLocalAuthority } from "../adapters/tls/local-authority.ts";
 import { TemperaError } from "../core/errors/tempera-error.ts";
+import { LIMITS } from "../core/limits.ts";
 import type { ModelVersion } from "../core/models/model.ts";
 import { systemClock } from "../core/operations/clock.ts";
 import type { PlanLimits } from "../core/owners/plan.ts";
@@ -175,7 +176,10 @@ function openHttp1(head: string, body: Uint8Array | string = ""): Begun & { sock
   return { status, socket };
 }
 
-function openHttp2(headers: Record<string, string>, body: Uint8Array): Begun & { stream: ClientHttp2Stream } {
+function openHttp2(
+  headers: Record<string, string>,
+  body: Uint8Array | string,
+): Begun & { stream: ClientHttp2Stream } {
   const session = connectHttp2(`https://localhost:${secure.port}`, { rejectUnauthorized: false });
   session.on("error", () => {});
   sessions.push(session);
@@ -334,6 +338,27 @@ describe("streams and runs that are held open", () => {
     endAttack();
     await nothingIsHeld();
   });
+});
+
+it.each(["GET", "HEAD"])("a body that a %s brings over HTTP/2 is dropped as it comes", async (method) => {
+  await events.append(
+    {
+      requestId: REQUEST_ID,
+      ownerId: "ann",
+      endpoint: "a/b",
+      version: "1.0.0",
+      taskQueue: "q",
+      priority: "normal",
+    },
+    { type: "queued", attempt: 0 },
+  );
+  const path = method === "GET" ? `/queue/a/b/requests/${REQUEST_ID}/status/stream` : "/llms.txt";
+  const { stream, status } = openHttp2({ ":method": method, ":path": path, authorization: "ann" }, "");
+  // More than what may be under way: it is taken only if somebody reads.
+  const bytes = Buffer.alloc(3 * LIMITS.http2StreamWindowBytes);
+  const taken = new Promise((resolve) => stream.write(bytes, () => resolve("taken")));
+  if (method === "GET") expect(await Promise.all([status, taken])).toEqual([200, "taken"]);
+  else expect(await status).toBe(200);
 });
 
 describe("sockets", () => {

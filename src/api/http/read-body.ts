@@ -51,6 +51,14 @@ export async function readJsonBody(c: Context, bytesMax: number): Promise<Json> 
   }
 }
 
+/** Drops a body that nobody needs, as it comes, so that it does not wait in memory while its call is open. */
+export function dropBody(c: Context): void {
+  const drop = async (): Promise<void> => {
+    for await (const _ of (c.req.raw.body ?? []) as AsyncIterable<Uint8Array>);
+  };
+  drop().catch(() => {}); // the caller has left
+}
+
 function excessError(excess: "depth" | "values"): TemperaError {
   const fault =
     excess === "depth"

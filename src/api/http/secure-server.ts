@@ -81,6 +81,7 @@ export function createTlsServer(
     closeWhenIdle(session, times.keepAliveTimeout);
     closeWhenAbandoning(session);
   });
+  server.on("request", dropBodyOfRead);
   server.on("sessionError", (error) => log.debug({ err: error }, "an HTTP/2 connection was closed"));
   return {
     server,
@@ -127,6 +128,15 @@ function closeWhenAbandoning(session: ServerHttp2Session): void {
       if (stream.headersSent && unanswered > 0) unanswered -= 1;
     });
   });
+}
+
+/**
+ * Drops the body of a call that reads, as it comes. Nobody else reads it, and Node would keep as much of it as
+ * the window of a stream allows, for as long as the answer takes.
+ */
+function dropBodyOfRead(incoming: IncomingMessage | Http2ServerRequest): void {
+  const isRead = incoming.method === "GET" || incoming.method === "HEAD";
+  if (isRead && incoming instanceof Http2ServerRequest) incoming.resume();
 }
 
 type Fetch = (

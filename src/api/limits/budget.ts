@@ -82,7 +82,8 @@ export class Budget {
     if (by > 0 && this.#held + by > total())
       throw new TemperaError(
         "capacity_limit",
-        `This would exceed the limit of ${shown(total())} ${things}, of all callers together. Try again later.`,
+        `This would exceed the limit of ${shown(total())} ${things}, of all callers together. ` +
+          "Try again later.",
       );
     this.#held += by;
     if (held === 0) this.#heldBy.delete(ownerId);

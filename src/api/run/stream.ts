@@ -21,6 +21,7 @@ import { callOf } from "../auth/call.ts";
 import type { Caller } from "../auth/key-ring.ts";
 import { callerOfToken } from "../auth/token-caller.ts";
 import { followCaller } from "../http/output-addresses.ts";
+import { dropBody } from "../http/read-body.ts";
 import { REQUEST_ID_HEADER, requestIdOf, setRequestId } from "../http/request-id.ts";
 import { sseStream } from "../http/sse-stream.ts";
 import { acquireSlot } from "../limits/acquire-slot.ts";
@@ -66,7 +67,7 @@ interface StreamContext {
  *
  * Every event has an id. A caller who lost the connection returns with `Last-Event-ID` within
  * `RETURN_WITHIN_MS` (at any time, when it was the gateway that stopped) and gets the remaining events; the
- * body is not read then. 204 when there are none: browsers connect again after a clean end, and stop at that
+ * body is dropped then. 204 when there are none: browsers connect again after a clean end, and stop at that
  * answer. The job of a caller who does not return is cancelled. Only streams can be resumed: a request of the
  * queue outlives its observers (contract §2.5).
  */
@@ -85,6 +86,7 @@ export function createStream(api: RunApi) {
         lastEventId === undefined
           ? undefined
           : await resume(context, caller, (route.model ?? route.pipeline).endpoint, lastEventId);
+      if (resumed) dropBody(c);
       if (resumed === "ended") {
         open[Symbol.dispose]();
         return c.body(null, 204, {
