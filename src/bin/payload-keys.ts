@@ -10,11 +10,20 @@ import {
   parsePayloadKeys,
 } from "../core/operations/payload-keys.ts";
 
-/** Reads the configured keys; without any, nothing is encrypted or decrypted. */
+/**
+ * Reads the configured keys; without any, nothing is encrypted or decrypted. Throws when bound data is
+ * required and no key encrypts.
+ */
 export function payloadKeysOf({ temporal }: Config): PayloadKeys {
-  return temporal.payloadKeys
+  const keys = temporal.payloadKeys
     ? parsePayloadKeys(temporal.payloadKeys)
     : { newest: undefined, byId: new Map() };
+  if (temporal.payloadBinding === "required" && !keys.newest)
+    throw new Error(
+      "TEMPERA_PAYLOAD_BINDING is required, and TEMPERA_PAYLOAD_KEYS has no key that encrypts; " +
+        "add one as the first, or set TEMPERA_PAYLOAD_BINDING to on.",
+    );
+  return keys;
 }
 
 /**

@@ -182,7 +182,7 @@ function joinTemporal(
   payloadKeys: PayloadKeys,
 ): TemporalParts {
   // Needed without keys too: the codec then names the key that encrypted the existing payloads.
-  const payloadCodec = createPayloadCodec(payloadKeys);
+  const payloadCodec = createPayloadCodec(payloadKeys, config.temporal.payloadBinding);
   const { namespace } = config.temporal;
   const { client, open, close } = createLazyTemporal({ address, namespace, tls, codec: payloadCodec });
   closing.defer(close);

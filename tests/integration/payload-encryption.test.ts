@@ -4,11 +4,15 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Client, Connection } from "@temporalio/client";
+import type { Payload } from "@temporalio/common";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { createPayloadCodec } from "../../src/adapters/temporal/payload-codec.ts";
 import { type Platform, startPlatform } from "../../src/bin/platform.ts";
 import { createPlatformClient, type PlatformClient } from "../../src/cli/platform-client.ts";
 import { loadConfig } from "../../src/config/load-config.ts";
 import { createLogger } from "../../src/config/logger.ts";
+import { parsePayloadKeys } from "../../src/core/operations/payload-keys.ts";
+import { ORCHESTRATOR_QUEUE } from "../../src/core/requests/job.ts";
 import { freePort } from "../../src/dev/services/port.ts";
 import { startTemporal } from "../../src/dev/services/temporal.ts";
 import { type Receiver, startReceiver } from "../conformance/fal/receiver.ts";
@@ -16,6 +20,7 @@ import { type TestDatabase, testDatabase } from "../setup/test-database.ts";
 
 const STUB = "tempera/stub";
 const MARKER = "a secret garden behind the seventh wall";
+const PIPELINE = "tempera/stub-pipeline";
 const UI = "https://temporal-ui.example.com";
 const key = (id: string): string => `${id}:${createHash("sha256").update(id).digest("base64")}`;
 
@@ -48,6 +53,7 @@ afterAll(async () => {
 /** Restarts the same installation with other keys. */
 async function restartWith(
   keys: string | undefined,
+  more: NodeJS.ProcessEnv = {},
 ): Promise<{ platform: Platform; client: PlatformClient }> {
   await running?.platform.stop();
   running = undefined;
@@ -67,6 +73,7 @@ async function restartWith(
     TEMPERA_REDIS_PREFIX: prefix,
     TEMPORAL_ADDRESS: temporal.url,
     TEMPERA_PAYLOAD_KEYS: keys,
+    ...more,
   });
   const platform = await startPlatform(config, createLogger(config.log, "test"), () => {});
   running = { platform, client: createPlatformClient(platform) };
@@ -79,20 +86,20 @@ const call = (path: string, init: RequestInit = {}): Promise<Response> =>
     headers: { authorization: `Key ${running?.platform.key}`, ...init.headers },
   });
 
-async function submit(input: object, query = ""): Promise<string> {
-  const answer = await call(`/queue/${STUB}${query}`, { method: "POST", body: JSON.stringify(input) });
+async function submit(input: object, query = "", endpoint = STUB): Promise<string> {
+  const answer = await call(`/queue/${endpoint}${query}`, { method: "POST", body: JSON.stringify(input) });
   expect(answer.status).toBe(200);
   return ((await answer.json()) as { request_id: string }).request_id;
 }
-async function ended(requestId: string): Promise<{ status: number; body: unknown }> {
+async function ended(requestId: string, endpoint = STUB): Promise<{ status: number; body: unknown }> {
   await expect
     .poll(
       async () =>
-        ((await (await call(`/queue/${STUB}/requests/${requestId}/status`)).json()) as { status: string })
+        ((await (await call(`/queue/${endpoint}/requests/${requestId}/status`)).json()) as { status: string })
           .status,
     )
     .toBe("COMPLETED");
-  const answer = await call(`/queue/${STUB}/requests/${requestId}`);
+  const answer = await call(`/queue/${endpoint}/requests/${requestId}`);
   return { status: answer.status, body: await answer.json() };
 }
 
@@ -277,6 +284,99 @@ describe("the codec endpoint", () => {
       "payload_unreadable",
     ]);
   });
+});
+
+/**
+ * Starts a job as somebody does who can write to Temporal: with these payloads as its input. Resolves with
+ * the first event of a kind that shows whether a worker read them.
+ */
+async function startForged(payloads: readonly Payload[]): Promise<"read" | "refused"> {
+  const workflowId = randomUUID();
+  await connection.workflowService.startWorkflowExecution({
+    namespace: "tempera",
+    requestId: workflowId,
+    workflowId,
+    workflowType: { name: "inferenceJob" },
+    taskQueue: { name: ORCHESTRATOR_QUEUE },
+    input: { payloads: [...payloads] },
+  });
+  const handle = new Client({ connection, namespace: "tempera" }).workflow.getHandle(workflowId);
+  const seen = async () => {
+    const { events } = await handle.fetchHistory();
+    if (events?.some((event) => event.workflowTaskFailedEventAttributes)) return "refused";
+    return events?.some((event) => event.workflowTaskCompletedEventAttributes) ? "read" : undefined;
+  };
+  await expect.poll(seen).toBeDefined();
+  await handle.terminate("a test");
+  return (await seen()) ?? "read";
+}
+async function inputOf(workflowId: string): Promise<Payload[]> {
+  const handle = new Client({ connection, namespace: "tempera" }).workflow.getHandle(workflowId);
+  const { events } = await handle.fetchHistory();
+  return events?.[0]?.workflowExecutionStartedEventAttributes?.input?.payloads ?? [];
+}
+
+/** Returns the stored input of a job, and what an earlier release would have stored of it. */
+async function inputsOf(requestId: string): Promise<Record<"own" | "unbound" | "plain", Payload[]>> {
+  const own = await inputOf(requestId);
+  const keys = parsePayloadKeys(key("one"));
+  const plain = await createPayloadCodec(keys).decode(own);
+  return { own, plain, unbound: await createPayloadCodec(keys, "off").encode(plain) };
+}
+
+describe.each(["lean", "sdk"])("with binding required, on the workflow thread %s", (thread) => {
+  beforeAll(async () => {
+    await restartWith(key("one"), {
+      TEMPERA_TEMPORAL_WORKFLOW_THREAD: thread,
+      TEMPERA_PAYLOAD_BINDING: "required",
+    });
+  });
+
+  it("pipelines, their nodes and children, deliveries, failures and schedules read their own", async () => {
+    const hook = receiver.hook();
+    const retried = { prompt: MARKER, fail: "crash", fail_attempts: 1 };
+    const stages = [[retried, { stages: [[{ prompt: MARKER }]] }]];
+    const query = `?fal_webhook=${encodeURIComponent(hook.url)}`;
+    const pipeline = await submit({ stages }, query, PIPELINE);
+    const result = await ended(pipeline, PIPELINE);
+    expect(result.status).toBe(200);
+    expect(JSON.stringify(result).split(MARKER)).toHaveLength(3);
+    await hook.arrived(1);
+    expect((await ended(await submit({ prompt: MARKER, fail: "invalid" }))).status).toBe(422);
+
+    const { client } = running as { client: PlatformClient };
+    interface Sweeps {
+      sweeps: { sweep: string; runs: { state: string }[] }[];
+    }
+    const runs = async () => {
+      const { sweeps } = await client.admin<Sweeps>("GET", "/v1/tempera/retention");
+      return (sweeps.find(({ sweep }) => sweep === "expired")?.runs ?? []).map(({ state }) => state);
+    };
+    // Temporal hands the result of one run to the next.
+    for (const count of [1, 2]) {
+      const before = (await runs()).length;
+      await client.admin("POST", "/v1/tempera/retention/run", { sweep: "expired" });
+      await expect.poll(async () => (await runs()).length).toBe(Math.min(before + 1, 5));
+      await expect
+        .poll(async () => new Set(await runs()), { message: `run ${count}` })
+        .toEqual(new Set(["COMPLETED"]));
+    }
+  });
+
+  it("an input is refused in another request's workflow, as plaintext, and without a location", async () => {
+    const { own, unbound, plain } = await inputsOf(await submit({ prompt: MARKER }));
+    expect(await startForged(own)).toBe("refused");
+    expect(await startForged(unbound)).toBe("refused");
+    expect(await startForged(plain)).toBe("refused");
+  });
+});
+
+it("in the time of grace, what was stored before is read, and what was copied is refused", async () => {
+  await restartWith(key("one"));
+  const { own, unbound, plain } = await inputsOf(await submit({ prompt: MARKER }));
+  expect(await startForged(own)).toBe("refused");
+  expect(await startForged(unbound)).toBe("read");
+  expect(await startForged(plain)).toBe("read");
 });
 
 describe("rotation", () => {

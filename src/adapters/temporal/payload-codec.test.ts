@@ -1,8 +1,8 @@
-import { createHash } from "node:crypto";
+import { createCipheriv, createHash } from "node:crypto";
 import { defaultPayloadConverter, type Payload } from "@temporalio/common";
 import { describe, expect, it } from "vitest";
 import { parsePayloadKeys } from "../../core/operations/payload-keys.ts";
-import { createPayloadCodec } from "./payload-codec.ts";
+import { createPayloadCodec, locationOf } from "./payload-codec.ts";
 import { decodePayload, encodePayload } from "./payload-wire.ts";
 
 const key = (word: string): string => createHash("sha256").update(word).digest("base64");
@@ -47,7 +47,7 @@ describe("several keys", () => {
     expect(await open(rotated, await seal(rotated, "new"))).toBe("new");
   });
 
-  it("decrypts and does not encrypt with `off` in place of the first key", async () => {
+  it("decrypts and does not encrypt with `off` in location of the first key", async () => {
     expect(await open(`off,${ONE}`, await seal(ONE, "old"))).toBe("old");
     expect(await seal(`off,${ONE}`, "new")).toEqual(payload("new"));
   });
@@ -92,6 +92,84 @@ describe("a payload that cannot be decrypted", () => {
     for (const length of [0, 5, 12, 20, 28, data.length - 1])
       expect(await why(ONE, { ...sealed, data: data.subarray(0, length) })).toMatch(/^payload_unreadable/);
   });
+});
+
+describe("a payload is bound to its location", () => {
+  const NAMESPACE = "tempera";
+  const workflow = (workflowId: string) => ({ type: "workflow", namespace: NAMESPACE, workflowId }) as const;
+  const activity = (workflowId: string, activityId: string) =>
+    ({ type: "activity", namespace: NAMESPACE, workflowId, activityId, isLocal: false }) as const;
+  const A = workflow("request-of-owner-a");
+  const B = workflow("request-of-owner-b");
+  const keys = parsePayloadKeys(ONE);
+  const codec = createPayloadCodec(keys);
+  const strict = createPayloadCodec(keys, "required");
+  const unbound = createPayloadCodec(keys, "off");
+  const sealed = (context = A) => only(codec.encode([payload("v")], context));
+  const read = async (decoded: Promise<Payload[]>): Promise<unknown> =>
+    defaultPayloadConverter.fromPayload(await only(decoded));
+
+  it.each([
+    ["another workflow", A, B],
+    ["another namespace", A, { ...A, namespace: "other" }],
+    ["an activity of its workflow", A, activity(A.workflowId, "1")],
+    ["another activity of its workflow", activity(A.workflowId, "1"), activity(A.workflowId, "2")],
+    ["the activity of another workflow", activity(A.workflowId, "1"), activity(B.workflowId, "1")],
+    ["a workflow whose id could be read as an activity's", activity("a", "b"), workflow("a/b")],
+  ])("is refused when it was copied to %s", async (_, from, to) => {
+    const stored = await only(codec.encode([payload("v")], from));
+    expect(await read(codec.decode([stored], from))).toBe("v");
+    await expect(codec.decode([stored], to)).rejects.toMatchObject({
+      code: "payload_unreadable",
+      message: expect.stringContaining("it was copied there"),
+    });
+    // A thief who also renames the location, or leaves it out, does not get further.
+    for (const name of [locationOf(to), ""]) {
+      const renamed = {
+        ...stored,
+        metadata: { ...stored.metadata, "encryption-location": Buffer.from(name) },
+      };
+      await expect(codec.decode([renamed], to)).rejects.toMatchObject({ code: "payload_unreadable" });
+      await expect(codec.decode([renamed])).rejects.toMatchObject({ code: "payload_unreadable" });
+    }
+  });
+
+  it("is read from any run of one schedule: Temporal hands the results of one to the next", async () => {
+    const stored = await sealed(workflow("tempera-retention-2026-11-30T03:00:00Z"));
+    for (const id of ["tempera-retention", "tempera-retention-2026-12-01T03:00:00Z"])
+      expect(await read(codec.decode([stored], workflow(id)))).toBe("v");
+    await expect(codec.decode([stored], workflow("tempera-usage"))).rejects.toThrow(/copied there/);
+  });
+
+  it("is shown by the codec server, which knows no location", async () =>
+    expect(await read(strict.decode([await sealed()]))).toBe("v"));
+
+  it("is refused without a location, or as plaintext, only once binding is required", async () => {
+    const previous = await only(unbound.encode([payload("v")], A));
+    expect(Object.keys(previous.metadata ?? {})).toHaveLength(2);
+    for (const stored of [previous, payload("v")]) {
+      expect(await read(codec.decode([stored], A))).toBe("v");
+      expect(await read(unbound.decode([stored], A))).toBe("v");
+      await expect(strict.decode([stored], A)).rejects.toMatchObject({
+        code: "payload_unreadable",
+        message: expect.stringContaining("TEMPERA_PAYLOAD_BINDING"),
+      });
+    }
+    expect(await read(strict.decode([await sealed()], A))).toBe("v");
+  });
+});
+
+it("refuses a tag that was cut to a length that is easier to guess", async () => {
+  const nonce = Buffer.alloc(12);
+  const cipher = createCipheriv("aes-256-gcm", createHash("sha256").update("1").digest(), nonce);
+  cipher.final();
+  const metadata = (await seal(ONE, "v")).metadata ?? {};
+  for (const length of [4, 8, 12, 15]) {
+    const data = Buffer.concat([nonce, cipher.getAuthTag().subarray(0, length)]);
+    await expect(codecOf(ONE).decode([{ metadata, data }])).rejects.toMatchObject({
+      code: "payload_unreadable",
+    });
+  }
 });
 
 it("refuses malformed keys of a configuration by their position, never with their bytes", () => {

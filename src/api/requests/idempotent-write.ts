@@ -131,7 +131,9 @@ function seal(secret: Uint8Array, additional: Buffer, plain: string): Buffer {
 }
 
 function unseal(secret: Uint8Array, additional: Buffer, sealed: Buffer): string {
-  const decipher = createDecipheriv("aes-256-gcm", secret, sealed.subarray(0, IV_BYTES)).setAAD(additional);
+  const decipher = createDecipheriv("aes-256-gcm", secret, sealed.subarray(0, IV_BYTES), {
+    authTagLength: TAG_BYTES,
+  }).setAAD(additional);
   decipher.setAuthTag(sealed.subarray(IV_BYTES, IV_BYTES + TAG_BYTES));
   return Buffer.concat([decipher.update(sealed.subarray(IV_BYTES + TAG_BYTES)), decipher.final()]).toString(
     "utf8",

@@ -16,11 +16,19 @@ export interface PayloadKey {
   bytes: Uint8Array;
 }
 
+/**
+ * The binding of encrypted data to the location that it was encrypted for. `on`: new data is bound, and data
+ * that is not bound, or not encrypted, is read too; `required`: such data is refused; `off`: new data is not
+ * bound, for releases that cannot read it.
+ */
+export const PAYLOAD_BINDINGS = ["on", "required", "off"] as const;
+export type PayloadBinding = (typeof PAYLOAD_BINDINGS)[number];
+
 const KEY_BYTES = 32;
 
 /**
  * Parses keys of the form `<id>:<32 bytes in base64>`, separated by commas. The first one encrypts; with
- * `off` in its place, all only decrypt. Throws an error that names a faulty key by its position and id,
+ * `off` in its location, all only decrypt. Throws an error that names a faulty key by its position and id,
  * never by its bytes.
  *
  * @example parsePayloadKeys("off,2026:q83v…=").newest // → undefined

@@ -64,9 +64,9 @@ function seal(secret: Uint8Array, keyId: string, plain: Buffer): Buffer {
 }
 
 function unseal(secret: Uint8Array, keyId: string, sealed: Buffer): Buffer {
-  const decipher = createDecipheriv("aes-256-gcm", secret, sealed.subarray(0, IV_BYTES)).setAAD(
-    Buffer.from(keyId),
-  );
+  const decipher = createDecipheriv("aes-256-gcm", secret, sealed.subarray(0, IV_BYTES), {
+    authTagLength: TAG_BYTES,
+  }).setAAD(Buffer.from(keyId));
   decipher.setAuthTag(sealed.subarray(IV_BYTES, IV_BYTES + TAG_BYTES));
   return Buffer.concat([decipher.update(sealed.subarray(IV_BYTES + TAG_BYTES)), decipher.final()]);
 }
