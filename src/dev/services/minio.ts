@@ -1,6 +1,7 @@
 import { chmod, mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { servicePassword } from "./password.ts";
+import { MINIO_PIN } from "./pinned-programs.ts";
 import { findProgram, type Program } from "./program.ts";
 import { download, goInstall, goPlatform } from "./program-sources.ts";
 import { choosePort, type Service, type ServiceOptions, startProcess } from "./service.ts";
@@ -10,12 +11,13 @@ const MINIO_SERVER: Program = {
   binary: "minio",
   variable: "MINIO_SERVER",
   methods: [
-    // The last release with a binary; later releases of MinIO are source only.
     download(
-      `https://dl.min.io/server/minio/release/${goPlatform.os}-${goPlatform.arch}/archive/minio.RELEASE.2025-09-07T16-13-09Z`,
+      `https://dl.min.io/server/minio/release/${goPlatform.os}-${goPlatform.arch}/archive/` +
+        `minio.${MINIO_PIN.version}`,
       "plain",
+      MINIO_PIN.sha256,
     ),
-    goInstall("github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c"),
+    goInstall(MINIO_PIN.module),
   ],
   remedy: "install Go 1.24 or newer",
 };

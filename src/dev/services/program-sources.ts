@@ -2,12 +2,14 @@
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { createWriteStream } from "node:fs";
 import { access, readdir } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { promisify } from "node:util";
 import { endWithParent } from "./parent-watch.ts";
-import type { InstallMethod } from "./program.ts";
+import type { GoModule, PinnedProgram } from "./pinned-programs.ts";
+import { type InstallMethod, sha256Of } from "./program.ts";
 
 const run = promisify(execFile);
 
@@ -22,11 +24,24 @@ export const goPlatform = {
   arch: process.arch === "x64" ? "amd64" : process.arch,
 };
 
-/** Downloads the official build: the program itself, or a `.tar.gz` that contains it. */
-export function download(url: string, packing: "plain" | "tar.gz"): InstallMethod {
+/**
+ * Downloads the official build: the program itself, or a `.tar.gz` that contains it. A file with another
+ * SHA-256 than the pinned one of this platform is refused before anything reads it, and so is every file for
+ * a platform without one.
+ *
+ * @param sha256 digests of the file in lower-case hex, by `goPlatform`: `linux-amd64`
+ */
+export function download(
+  url: string,
+  packing: "plain" | "tar.gz",
+  sha256: PinnedProgram["sha256"],
+): InstallMethod {
   return {
     description: `downloading ${url}`,
     async obtain({ folder, binary, signal }) {
+      const platform = `${goPlatform.os}-${goPlatform.arch}`;
+      const expected = sha256[platform];
+      if (expected === undefined) throw new Error(`no SHA-256 is pinned for ${platform}`);
       const connecting = new AbortController();
       const timer = setTimeout(
         () => connecting.abort(new Error("the host does not answer")),
@@ -42,18 +57,36 @@ export function download(url: string, packing: "plain" | "tar.gz"): InstallMetho
       if (!response.ok || !response.body) throw new Error(`HTTP ${response.status}`);
       const target = join(folder, packing === "plain" ? binary : "archive.tar.gz");
       await pipeline(Readable.fromWeb(response.body), createWriteStream(target));
+      const found = await sha256Of(target);
+      if (found !== expected)
+        throw new Error(
+          `the file has the SHA-256 ${found}, and ${expected} was reviewed; it was refused: ` +
+            "find out who answers for that address",
+        );
       if (packing === "tar.gz") await run("tar", ["-xzf", target, "-C", folder, binary]);
       return join(folder, binary);
     },
   };
 }
 
-/** Builds a Go module at a fixed version, two packages at a time, so that a laptop stays usable. */
-export function goInstall(module: string): InstallMethod {
+/**
+ * Builds a Go module at a fixed version, two packages at a time, so that a laptop stays usable. A module with
+ * another sum than the pinned one is refused. Go checks those that it needs against its checksum database.
+ *
+ * @param command the folder of the program within the module; empty: the module itself
+ */
+export function goInstall({ path, version, sum }: GoModule, command = ""): InstallMethod {
+  const target = `${command ? `${path}/${command}` : path}@${version}`;
   return {
-    description: `building ${module} with go install (minutes, once)`,
+    description: `building ${target} with go install (minutes, once)`,
     async obtain({ folder, binary, log, signal }) {
-      const child = spawn("go", ["install", "-v", "-p", "2", module], {
+      const found = await moduleSum(`${path}@${version}`, signal);
+      if (found !== sum)
+        throw new Error(
+          `the module ${path}@${version} has the sum ${found}, and ${sum} was reviewed; it was refused: ` +
+            "find out who answers for GOPROXY",
+        );
+      const child = spawn("go", ["install", "-v", "-p", "2", target], {
         stdio: ["ignore", "ignore", "pipe"],
         env: { ...process.env, GOBIN: folder },
       });
@@ -61,6 +94,19 @@ export function goInstall(module: string): InstallMethod {
       return join(folder, binary);
     },
   };
+}
+
+/** Downloads a module, and returns the sum of its files. Rejects with a short reason. */
+async function moduleSum(module: string, signal: AbortSignal | undefined): Promise<string> {
+  const { stdout } = await run("go", ["mod", "download", "-json", module], {
+    cwd: tmpdir(),
+    ...(signal && { signal }),
+  }).catch((error: NodeJS.ErrnoException & { stdout?: string }) => {
+    if (error.code === "ENOENT") throw new Error("go is not installed");
+    const { Error: reason } = JSON.parse(error.stdout || "{}") as { Error?: string };
+    throw new Error(reason?.split("\n")[0] ?? "go cannot download it");
+  });
+  return (JSON.parse(stdout) as { Sum: string }).Sum;
 }
 
 /** Installs a package of Debian or Ubuntu. Only root may do so, and only where apt exists. */

@@ -1,8 +1,10 @@
 import { execFile } from "node:child_process";
-import { constants } from "node:fs";
-import { access, chmod, mkdir, mkdtemp, rename, rm } from "node:fs/promises";
+import { createHash } from "node:crypto";
+import { constants, createReadStream } from "node:fs";
+import { access, chmod, mkdir, mkdtemp, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { homedir } from "node:os";
 import { delimiter, join, resolve } from "node:path";
+import { pipeline } from "node:stream/promises";
 import { promisify } from "node:util";
 import { SetupError } from "../setup-error.ts";
 import { withInstallLock } from "./install-lock.ts";
@@ -68,7 +70,7 @@ export async function locateProgram(
   const problems: string[] = [];
   for (const path of folders.map((folder) => join(folder, program.binary))) {
     if (!(await isExecutable(path))) continue;
-    const fault = await faultOf(program, path);
+    const fault = await faultOf(program, path, bin);
     if (!fault) return { path };
     problems.push(`${path}: ${fault}`);
   }
@@ -104,7 +106,7 @@ export async function findProgram(
     `${cached}.lock`,
     (holder) => log(`${program.title}: process ${holder} is installing it, waiting`),
     async () => {
-      if ((await isExecutable(cached)) && !(await faultOf(program, cached))) return cached;
+      if ((await isExecutable(cached)) && !(await faultOf(program, cached, bin))) return cached;
       const tried = [located.problem];
       for (const method of program.methods) {
         const result = await install(program, method, { bin, log, signal });
@@ -136,6 +138,7 @@ async function install(
     const fault = await faultOf(program, path);
     if (fault) throw new Error(fault);
     if (!path.startsWith(folder)) return { path };
+    await writeFile(digestFile(cached), await sha256Of(path));
     await rename(path, cached);
     log(`${program.title}: ready, kept in ${cached}`);
     return { path: cached };
@@ -156,14 +159,43 @@ async function isExecutable(path: string): Promise<boolean> {
   }
 }
 
-/** Runs a program with `--version`. Returns the reason when it is unusable. */
-async function faultOf(program: Program, path: string): Promise<string | undefined> {
+/**
+ * Runs a program with `--version`. Returns the reason when it is unusable.
+ *
+ * @param bin the cache's folder: a program in it that was changed since its installation is not run
+ */
+async function faultOf(program: Program, path: string, bin?: string): Promise<string | undefined> {
   try {
+    const changed = path === join(bin ?? "", program.binary) ? await changeOf(path) : undefined;
+    if (changed) return changed;
     const { stdout } = await run(path, ["--version"], { timeout: VERSION_WITHIN_MS });
     return program.objection?.(stdout);
   } catch (error) {
     return `it does not run (${reason(error)})`;
   }
+}
+
+const digestFile = (cached: string): string => `${cached}.sha256`;
+
+/**
+ * Compares a cached program with the digest of its installation. One from before digests were kept gets its
+ * digest now.
+ */
+async function changeOf(cached: string): Promise<string | undefined> {
+  const found = await sha256Of(cached);
+  const expected = (await readFile(digestFile(cached), "utf8").catch(() => "")).trim();
+  if (expected === "") await writeFile(digestFile(cached), found).catch(() => {});
+  return expected === "" || found === expected
+    ? undefined
+    : `it has the SHA-256 ${found}, and had ${expected} when it was installed; remove it, so that it is ` +
+        "installed anew, and find out who changed it";
+}
+
+/** Computes the SHA-256 of a file, in lower-case hex. */
+export async function sha256Of(path: string): Promise<string> {
+  const hash = createHash("sha256");
+  await pipeline(createReadStream(path), hash);
+  return hash.digest("hex");
 }
 
 /** Returns the first line of an error. */

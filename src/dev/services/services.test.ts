@@ -15,7 +15,7 @@ import { startMinio } from "./minio.ts";
 import { freePort } from "./port.ts";
 import { startPostgres } from "./postgres.ts";
 import { findProgram, type Program } from "./program.ts";
-import { download } from "./program-sources.ts";
+import { download, goPlatform } from "./program-sources.ts";
 import { startRedis } from "./redis.ts";
 import { startProcess } from "./service.ts";
 import { startTemporal } from "./temporal.ts";
@@ -247,7 +247,8 @@ describe("a program", () => {
     const abort = new AbortController();
     const tried: string[] = [];
     const other = { description: "another way", obtain: async () => tried.push("another way").toString() };
-    const finding = findProgram(program([download(`http://127.0.0.1:${port}/`, "plain"), other]), {
+    const pins = { [`${goPlatform.os}-${goPlatform.arch}`]: "0".repeat(64) };
+    const finding = findProgram(program([download(`http://127.0.0.1:${port}/`, "plain", pins), other]), {
       log,
       env: environment(),
       signal: abort.signal,

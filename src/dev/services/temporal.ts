@@ -4,13 +4,14 @@ import { Connection, type TLSConfig } from "@temporalio/client";
 import { SEARCH_ATTRIBUTES } from "../../adapters/temporal/search-attributes.ts";
 import type { ServiceTls } from "../../core/operations/service-tls.ts";
 import { dynamicConfigFlags } from "./dynamic-config.ts";
+import { TEMPORAL_CLI_PIN } from "./pinned-programs.ts";
 import { claimPort } from "./port.ts";
 import { findProgram, type Program } from "./program.ts";
 import { download, goInstall, goPlatform } from "./program-sources.ts";
 import { choosePort, type ProcessSpec, type Service, type ServiceOptions, startProcess } from "./service.ts";
 
 /** The version that installs from source and that the tests ran with. It includes server 1.29.1. */
-const VERSION = "1.5.1";
+const VERSION = TEMPORAL_CLI_PIN.version;
 
 export const TEMPORAL_CLI: Program = {
   title: "Temporal CLI",
@@ -20,13 +21,15 @@ export const TEMPORAL_CLI: Program = {
     download(
       `https://temporal.download/cli/archive/v${VERSION}?platform=${goPlatform.os}&arch=${goPlatform.arch}`,
       "tar.gz",
+      TEMPORAL_CLI_PIN.sha256,
     ),
     download(
       `https://github.com/temporalio/cli/releases/download/v${VERSION}/` +
         `temporal_cli_${VERSION}_${goPlatform.os}_${goPlatform.arch}.tar.gz`,
       "tar.gz",
+      TEMPORAL_CLI_PIN.sha256,
     ),
-    goInstall(`github.com/temporalio/cli/cmd/temporal@v${VERSION}`),
+    goInstall(TEMPORAL_CLI_PIN.module, "cmd/temporal"),
   ],
   remedy: "install Go 1.24 or newer",
   objection(version) {

@@ -2,12 +2,13 @@
 import { access, mkdir, mkdtemp, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { withInstallLock } from "../../../src/dev/services/install-lock.ts";
+import { TEMPORAL_SERVER_MODULE } from "../../../src/dev/services/pinned-programs.ts";
 import { cacheFolder } from "../../../src/dev/services/program.ts";
 import { goInstall } from "../../../src/dev/services/program-sources.ts";
 import type { Log } from "../../../src/dev/services/service.ts";
 import { SetupError } from "../../../src/dev/setup-error.ts";
 
-const VERSION = "1.32.0";
+const VERSION = TEMPORAL_SERVER_MODULE.version.slice(1);
 /** The server and the tool that creates its schema. */
 const PROGRAMS = { server: "cmd/server", schemaTool: "cmd/tools/sql" } as const;
 const BINARIES = { server: "server", schemaTool: "sql" } as const;
@@ -41,7 +42,7 @@ export async function buildTemporal(log: Log): Promise<TemporalBuild> {
       const unfinished = await mkdtemp(`${folder}.building-`);
       try {
         for (const name of ["server", "schemaTool"] as const) {
-          const method = goInstall(`go.temporal.io/server/${PROGRAMS[name]}@v${VERSION}`);
+          const method = goInstall(TEMPORAL_SERVER_MODULE, PROGRAMS[name]);
           log(`Temporal server: ${method.description}`);
           await method.obtain({ folder: unfinished, binary: BINARIES[name], log });
         }
