@@ -1,4 +1,5 @@
 /** Cases L: errors and authentication. */
+import { randomUUID } from "node:crypto";
 import { type Case, notApplicable } from "../case.ts";
 import { STUB } from "../context.ts";
 import { check, detail, fails, matches, same, status } from "../expect.ts";
@@ -138,7 +139,7 @@ export const cases: Case[] = [
     async run(ctx) {
       for (const [input, code, type] of [
         [{ fail: "error" }, 500, "runner_server_error"],
-        [{ fail: "crash" }, 503, "runner_disconnected"],
+        [{ fail: "crash", prompt: randomUUID() }, 503, "runner_disconnected"],
       ] as const) {
         const answer = status(await ctx.call(`/run/${STUB}`, { method: "POST", body: input }), code, type);
         same(
@@ -164,7 +165,8 @@ export const cases: Case[] = [
         "JS body.detail",
       );
       const py = await ctx.python("crashed");
-      const crashed = (await ctx.call(`/run/${STUB}`, { method: "POST", body: { fail: "crash" } })).json();
+      const body = { fail: "crash", prompt: randomUUID() };
+      const crashed = (await ctx.call(`/run/${STUB}`, { method: "POST", body })).json();
       same(py.message.split(":")[0], crashed.detail.split(":")[0], "PY's message");
     },
   },

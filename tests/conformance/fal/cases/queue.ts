@@ -1,4 +1,5 @@
 /** Cases C to G: submit, status, status stream, result, cancel. */
+import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { ValidationError } from "@fal-ai/client";
 import { type Case, notApplicable } from "../case.ts";
@@ -167,8 +168,9 @@ export const cases: Case[] = [
     title: "the start timeout does not stop a running request",
     async run(ctx) {
       const { request_id: id } = await ctx.submit(
-        { delay_ms: 2_500 },
-        { headers: { "x-fal-request-timeout": "1" } },
+        // A busy server may take seconds to start it.
+        { delay_ms: 12_000 },
+        { headers: { "x-fal-request-timeout": "10" } },
       );
       await ctx.ended(id);
       status(await ctx.call(ctx.at(id)), 200, "the result");
@@ -180,7 +182,7 @@ export const cases: Case[] = [
     alone: true,
     async run(ctx) {
       const { request_id: id } = await ctx.submit(
-        { fail: "crash", fail_attempts: 1 },
+        { fail: "crash", fail_attempts: 1, prompt: randomUUID() },
         { headers: { "x-fal-no-retry": "true" } },
       );
       await ctx.ended(id);
@@ -193,7 +195,7 @@ export const cases: Case[] = [
     alone: true,
     async run(ctx) {
       const limited = await ctx.submit(
-        { fail: "crash", fail_attempts: 1 },
+        { fail: "crash", fail_attempts: 1, prompt: randomUUID() },
         { headers: { "x-fal-retry-config": '{"connection_error":{"retries":0}}' } },
       );
       await ctx.ended(limited.request_id);
@@ -267,9 +269,10 @@ export const cases: Case[] = [
     number: 39,
     title: "IN_PROGRESS: 202 with the key logs",
     async run(ctx) {
-      const { request_id: id } = await ctx.submit({ delay_ms: 3_000 });
+      const { request_id: id } = await ctx.submit({ delay_ms: 300_000 });
       await ctx.running(id);
       const body = status(await ctx.call(ctx.at(id, "/status")), 202, "status").json();
+      await ctx.call(ctx.at(id, "/cancel"), { method: "PUT" });
       same([body.status, "logs" in body], ["IN_PROGRESS", true], "status, and whether it has logs");
     },
   },
@@ -433,7 +436,7 @@ export const cases: Case[] = [
     number: 50,
     title: "the SDK's fal.apps: 202 until 200, with trailing slashes and no redirect",
     async run(ctx) {
-      const { request_id: id } = await ctx.submit({ delay_ms: 800 });
+      const { request_id: id } = await ctx.submit({ delay_ms: 5_000 });
       const seen: number[] = [];
       do seen.push((await ctx.call(ctx.at(id, "/status/"))).status);
       while (seen.at(-1) === 202);
@@ -633,7 +636,7 @@ export const cases: Case[] = [
     number: 64,
     title: "a result before completion: 400 Request is still in progress; JS does not loop",
     async run(ctx) {
-      const { request_id: id } = await ctx.submit({ delay_ms: 5_000 });
+      const { request_id: id } = await ctx.submit({ delay_ms: 300_000 });
       same(
         detail(status(await ctx.call(ctx.at(id)), 400, "the result"), "400"),
         "Request is still in progress",
@@ -671,7 +674,10 @@ export const cases: Case[] = [
     title: "a platform failure: the request-error body and X-Fal-Error-Type",
     alone: true,
     async run(ctx) {
-      const { request_id: id } = await ctx.submit({ fail: "crash" }, { headers: { "x-fal-no-retry": "1" } });
+      const { request_id: id } = await ctx.submit(
+        { fail: "crash", prompt: randomUUID() },
+        { headers: { "x-fal-no-retry": "1" } },
+      );
       await ctx.ended(id);
       const answer = status(await ctx.call(ctx.at(id)), 503, "the result");
       const { error_type } = answer.json();
@@ -794,7 +800,7 @@ export const cases: Case[] = [
     number: 79,
     title: "a queue poller that disconnects cancels nothing",
     async run(ctx) {
-      const { request_id: id } = await ctx.submit({ delay_ms: 1_500, steps: 15 });
+      const { request_id: id } = await ctx.submit({ delay_ms: 10_000, steps: 15 });
       const leaving = new AbortController();
       const poll = ctx.call(ctx.at(id, "/status/stream"), { signal: leaving.signal }).catch(() => {});
       await ctx.running(id);

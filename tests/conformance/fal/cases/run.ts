@@ -1,5 +1,5 @@
 /** Cases H and I: sync runs and streams. */
-import { randomInt } from "node:crypto";
+import { randomInt, randomUUID } from "node:crypto";
 import { ValidationError } from "@fal-ai/client";
 import { type Case, notApplicable } from "../case.ts";
 import { type Context, STUB } from "../context.ts";
@@ -166,7 +166,11 @@ export const cases: Case[] = [
     title: "no platform retry on run",
     alone: true,
     async run(ctx) {
-      status(await run(ctx, { fail: "crash", fail_attempts: 1 }), 503, "a run whose engine dies once");
+      status(
+        await run(ctx, { fail: "crash", fail_attempts: 1, prompt: randomUUID() }),
+        503,
+        "a run whose engine dies once",
+      );
     },
   },
   {
@@ -295,7 +299,7 @@ export const cases: Case[] = [
     title: "a crash during a stream: an error event, then a clean end",
     alone: true,
     async run(ctx) {
-      const { events } = await stream(ctx, { delay_ms: 200, steps: 2, fail: "crash" });
+      const { events } = await stream(ctx, { delay_ms: 200, steps: 2, fail: "crash", prompt: randomUUID() });
       const last = events.at(-1);
       same(
         [last.type, last.error.status, last.error.body.error_type],
