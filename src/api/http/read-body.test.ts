@@ -151,7 +151,7 @@ describe("a body that does not arrive", () => {
     expect(await reading).toMatchObject({ code: "request_body_timeout" });
   });
 
-  /** Sends `bytes` in each window, for so many windows. Resolves with the result and the windows that passed. */
+  /** Sends `bytes` in each of so many windows. Resolves with the result and the windows that passed. */
   async function trickle(bytes: number, windows: number) {
     let sending: ReadableStreamDefaultController<Uint8Array> | undefined;
     const body = new ReadableStream<Uint8Array>({

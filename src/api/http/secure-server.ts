@@ -131,8 +131,8 @@ function closeWhenAbandoning(session: ServerHttp2Session): void {
 }
 
 /**
- * Drops the body of a call that reads, as it comes. Nobody else reads it, and Node would keep as much of it as
- * the window of a stream allows, for as long as the answer takes.
+ * Drops the body of a call that reads, as it comes. Nobody else reads it, and Node would keep as much of it
+ * as the window of a stream allows, for as long as the answer takes.
  */
 function dropBodyOfRead(incoming: IncomingMessage | Http2ServerRequest): void {
   const isRead = incoming.method === "GET" || incoming.method === "HEAD";
