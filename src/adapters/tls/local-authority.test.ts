@@ -1,9 +1,11 @@
-import { X509Certificate } from "node:crypto";
-import { mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
-import type { AddressInfo } from "node:net";
+import "reflect-metadata"; // @peculiar/x509 needs it and does not import it
+import { createPrivateKey, webcrypto, X509Certificate } from "node:crypto";
+import { chmod, mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { type AddressInfo, isIP } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { connect, createServer as createTlsServer } from "node:tls";
+import * as x509 from "@peculiar/x509";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { type Certificate, openLocalAuthority } from "./local-authority.ts";
 import { readOwnCertificate } from "./own-certificate.ts";
@@ -33,17 +35,87 @@ async function handshake(certificate: Certificate, servername: string): Promise<
   try {
     return await new Promise((done) => {
       const { port } = server.address() as AddressInfo;
-      const socket = connect({ host: "127.0.0.1", port, servername, ca: [trusted] }, () => {
+      const name = isIP(servername) ? "" : servername;
+      const socket = connect({ host: "127.0.0.1", port, servername: name, ca: [trusted] }, () => {
         socket.destroy();
         done(undefined);
       });
-      socket.once("error", (error: NodeJS.ErrnoException) => done(error.code ?? error.message));
+      socket.once("error", ({ code, message }: NodeJS.ErrnoException) =>
+        // Node has no code of its own for a name that is not permitted.
+        done(code === undefined || code === "UNSPECIFIED" ? message : code),
+      );
     });
   } finally {
     await new Promise((done) => server.close(done));
   }
 }
 let trusted: string;
+
+/** Reads the key of an authority's file, as a thief does. */
+async function stolenKeys(file: string) {
+  const algorithm = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
+  const der = createPrivateKey(file.slice(file.indexOf("-----BEGIN PRIVATE KEY"))).export({
+    type: "pkcs8",
+    format: "der",
+  });
+  const keys = await webcrypto.subtle.generateKey(algorithm, true, ["sign", "verify"]);
+  const privateKey = await webcrypto.subtle.importKey("pkcs8", der, algorithm, true, ["sign"]);
+  return { algorithm, keys, privateKey, issuer: new x509.X509Certificate(file) };
+}
+
+/** Issues a certificate with a stolen authority key, directly or by an authority below the stolen one. */
+async function forge(file: string, { names, by }: { names: string[]; by?: string }): Promise<Certificate> {
+  const { algorithm, keys, privateKey, issuer } = await stolenKeys(file);
+  const span = { notBefore: new Date(nowMs - DAY_MS), notAfter: new Date(nowMs + DAY_MS) };
+  const sign = (
+    subject: string,
+    extensions: x509.Extension[],
+    from = issuer.subject,
+    signingKey = privateKey,
+  ) =>
+    x509.X509CertificateGenerator.create({
+      serialNumber: "0123",
+      subject,
+      issuer: from,
+      ...span,
+      signingAlgorithm: algorithm,
+      publicKey: keys.publicKey,
+      signingKey,
+      extensions,
+    });
+  const alternatives = names.map((value) => ({ type: isIP(value) ? "ip" : "dns", value }) as const);
+  const wanted = [new x509.SubjectAlternativeNameExtension(alternatives)];
+  const chain = by
+    ? [
+        await sign("CN=server", wanted, `CN=${by}`, keys.privateKey),
+        await sign(`CN=${by}`, [new x509.BasicConstraintsExtension(true, undefined, true)]),
+      ]
+    : [await sign("CN=server", wanted)];
+  const key = x509.PemConverter.encode(
+    await webcrypto.subtle.exportKey("pkcs8", keys.privateKey),
+    "PRIVATE KEY",
+  );
+  return { cert: chain.map((each) => each.toString("pem")).join("\n"), key };
+}
+
+/** Makes the file of an authority as an earlier release did: for ten years, and every name. */
+async function unconstrained(file: string): Promise<string> {
+  const { algorithm, privateKey, issuer } = await stolenKeys(file);
+  const certificate = await x509.X509CertificateGenerator.createSelfSigned({
+    serialNumber: "0456",
+    name: issuer.subject,
+    notBefore: new Date(nowMs - DAY_MS),
+    notAfter: new Date(nowMs + 3650 * DAY_MS),
+    signingAlgorithm: algorithm,
+    keys: { privateKey, publicKey: await issuer.publicKey.export() },
+    extensions: [
+      new x509.BasicConstraintsExtension(true, 0, true),
+      new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign, true),
+      await x509.SubjectKeyIdentifierExtension.create(issuer.publicKey),
+    ],
+  });
+  return `${certificate.toString("pem")}\n${file.slice(file.indexOf("-----BEGIN PRIVATE KEY"))}`;
+}
 
 describe("the local authority", () => {
   it("signs for every name, and for no other", async () => {
@@ -60,10 +132,10 @@ describe("the local authority", () => {
     expect(trusted).not.toContain("PRIVATE");
   });
 
-  it("is trusted for ten years, its certificates for ninety days", async () => {
+  it("is trusted for one year, its certificates for ninety days", async () => {
     const certificate = parse(await (await open()).certificate());
     const authority = await ca();
-    expect(Math.round((Date.parse(authority.validTo) - nowMs) / DAY_MS)).toBe(3650);
+    expect(Math.round((Date.parse(authority.validTo) - nowMs) / DAY_MS)).toBe(365);
     expect(Math.round((Date.parse(certificate.validTo) - nowMs) / DAY_MS)).toBe(90);
     expect(authority.ca).toBe(true);
     expect(certificate.ca).toBe(false);
@@ -84,12 +156,17 @@ describe("the local authority", () => {
     expect(await authority.renew()).not.toEqual(second);
   });
 
-  it("makes a new certificate for a new name, under the same authority", async () => {
+  it("makes a new certificate for a new name, and permits it, under the same key", async () => {
     await (await open()).certificate();
     const before = await ca();
-    const certificate = parse(await (await open([...NAMES, "gpu.example.org"])).certificate());
-    expect(certificate.checkHost("gpu.example.org")).toBe("gpu.example.org");
-    expect((await ca()).fingerprint256).toBe(before.fingerprint256);
+    const certificate = await (await open([...NAMES, "gpu.example.org"])).certificate();
+    trusted = await readFile(join(folder, "tls/ca.pem"), "utf8");
+    expect(await handshake(certificate, "gpu.example.org")).toBeUndefined();
+    expect((await ca()).publicKey.equals(before.publicKey)).toBe(true);
+    // A process with fewer names changes nothing: those of the others are still permitted.
+    const now = await ca();
+    await (await open()).certificate();
+    expect((await ca()).fingerprint256).toBe(now.fingerprint256);
   });
 
   it("gives two processes that start at once the same authority", async () => {
@@ -110,19 +187,73 @@ describe("the local authority", () => {
   it("names the remedy for a broken or expired authority, and leaves it as it is", async () => {
     await open();
     const file = join(folder, "tls/ca-key.pem");
-    nowMs += 3651 * DAY_MS;
+    nowMs += 366 * DAY_MS;
     await expect(open()).rejects.toThrow(/was valid until .*; remove .*tls to get a new authority/);
     await writeFile(file, "nonsense");
     await expect(open()).rejects.toThrow(/ca-key\.pem does not hold a certificate and its key; remove/);
     expect(await readFile(file, "utf8")).toBe("nonsense");
   });
 
-  it("issues no certificate that outlives its authority, nor renews that again and again", async () => {
+  it("renews its own certificate in the last third of its time, and clients of the former one go on", async () => {
     await open();
-    nowMs += 3640 * DAY_MS;
+    const former = await ca();
+    nowMs += 240 * DAY_MS;
+    const authority = await open();
+    expect((await ca()).fingerprint256).toBe(former.fingerprint256);
+    nowMs += 6 * DAY_MS;
+    // A process that runs all the while does it too, and its certificate fits both.
+    const certificate = parse(await authority.certificate());
+    const renewed = await ca();
+    expect(renewed.fingerprint256).not.toBe(former.fingerprint256);
+    expect(Math.round((Date.parse(renewed.validTo) - nowMs) / DAY_MS)).toBe(365);
+    for (const each of [former, renewed]) expect(certificate.checkIssued(each)).toBe(true);
+    for (const each of [former, renewed]) expect(certificate.verify(each.publicKey)).toBe(true);
+    expect(Date.parse(certificate.validTo)).toBeLessThan(Date.parse(former.validTo));
+  });
+
+  it("issues for its own names alone: who takes its key is no other server", async () => {
+    await (await open()).certificate();
+    const stolen = await readFile(join(folder, "tls/ca-key.pem"), "utf8");
+    trusted = await readFile(join(folder, "tls/ca.pem"), "utf8");
+    expect(
+      await handshake(await forge(stolen, { names: ["a.example.com"] }), "a.example.com"),
+    ).toBeUndefined();
+    for (const name of ["bank.example", "example.com.bank.example", "10.0.0.1", "::2"])
+      expect(await handshake(await forge(stolen, { names: [name] }), name)).toBe(
+        "permitted subtree violation",
+      );
+    // And it makes no other authority, which would have constraints of its own.
+    const forged = await forge(stolen, { names: ["localhost"], by: "an authority of its own" });
+    expect(await handshake(forged, "localhost")).toBe("PATH_LENGTH_EXCEEDED");
+  });
+
+  it("permits no address where it has none", async () => {
+    await (await open(["localhost"])).certificate();
+    const stolen = await readFile(join(folder, "tls/ca-key.pem"), "utf8");
+    trusted = await readFile(join(folder, "tls/ca.pem"), "utf8");
+    for (const name of ["127.0.0.1", "::1"])
+      expect(await handshake(await forge(stolen, { names: [name] }), name)).toBe(
+        "excluded subtree violation",
+      );
+  });
+
+  it("gives an authority of an earlier release its constraints, under the same key", async () => {
+    await (await open()).certificate();
+    const [former, file] = [await ca(), join(folder, "tls/ca-key.pem")];
+    await writeFile(file, await unconstrained(await readFile(file, "utf8")));
+    await chmod(file, 0o644);
+    trusted = (await readFile(file, "utf8")).split("-----BEGIN PRIVATE KEY")[0] ?? "";
     const certificate = await (await open()).certificate();
-    expect(parse(certificate).validTo).toBe((await ca()).validTo);
-    expect(await (await open()).certificate()).toEqual(certificate);
+    expect((await ca()).publicKey.equals(former.publicKey)).toBe(true);
+    expect(await mode("ca-key.pem")).toBe(0o600);
+    // A client that trusts the unconstrained certificate is served, and so is one that trusts the new one.
+    expect(await handshake(certificate, "localhost")).toBeUndefined();
+    trusted = await readFile(join(folder, "tls/ca.pem"), "utf8");
+    expect(await handshake(certificate, "localhost")).toBeUndefined();
+    const stolen = await readFile(file, "utf8");
+    expect(await handshake(await forge(stolen, { names: ["bank.example"] }), "bank.example")).toBe(
+      "permitted subtree violation",
+    );
   });
 
   it("names a folder that cannot be created", async () => {

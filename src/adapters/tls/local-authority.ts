@@ -4,11 +4,12 @@
  */
 import "reflect-metadata"; // @peculiar/x509 needs it and does not import it
 import { createPrivateKey, randomBytes, webcrypto, X509Certificate } from "node:crypto";
-import { link, mkdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { chmod, link, mkdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { isIP } from "node:net";
 import { join } from "node:path";
 import * as x509 from "@peculiar/x509";
 import type { Clock } from "../../core/operations/clock.ts";
+import { nameConstraints, permittedNames, subtreeOf } from "./name-constraints.ts";
 
 /** A certificate chain and its private key as PEM, for a TLS listener. */
 export interface Certificate {
@@ -21,8 +22,8 @@ export interface LocalAuthority {
   caFile: string;
   /**
    * Returns the stored server certificate, or a new one when that is missing, broken, lacks a wanted name, or
-   * has less than a third of its time left. Several processes may call it at once; each gets a complete and
-   * valid certificate.
+   * has less than a third of its time left. Renews the authority's certificate first, when that is due.
+   * Several processes may call it at once; each gets a complete and valid certificate.
    */
   certificate(): Promise<Certificate>;
   /** Issues a new server certificate now. Clients need no change. */
@@ -30,8 +31,12 @@ export interface LocalAuthority {
 }
 
 const DAY_MS = 86_400_000;
-/** Lifetime of the authority: clients have to trust it only once in ten years. */
-const AUTHORITY_MS = 3650 * DAY_MS;
+/**
+ * Lifetime of the authority's certificate. It is renewed under the same key, so that server certificates fit
+ * the former one too: clients have a third of a year to read the new `ca.pem`.
+ */
+const AUTHORITY_MS = 365 * DAY_MS;
+const RENEW_AUTHORITY_BEFORE_MS = 120 * DAY_MS;
 const SERVER_MS = 90 * DAY_MS;
 const RENEW_BEFORE_MS = 30 * DAY_MS;
 /** Certificates begin an hour early, since the clocks of other machines may be behind. */
@@ -51,6 +56,10 @@ export interface LocalAuthorityOptions {
 /**
  * Opens the authority in a folder, and creates it at the first use.
  *
+ * Its certificate permits the wanted names and those of earlier calls, and no others: who takes its key
+ * cannot answer in the place of the rest of the Internet. A new name, or less than a third of its time left,
+ * renews it.
+ *
  * The folder holds `ca.pem` (public), `ca-key.pem` and `server.pem` (certificate and private key together,
  * mode 0600, so that one rename replaces both). Rejects with an error whose message is a sentence when the
  * folder cannot be used, or the authority in it is broken or has expired.
@@ -60,29 +69,33 @@ export async function openLocalAuthority(options: LocalAuthorityOptions): Promis
   x509.cryptoProvider.set(webcrypto);
   const caFile = join(folder, "ca.pem");
   const serverFile = join(folder, "server.pem");
-  const authority = await readAuthority(folder, clock);
-  if ((await readFile(caFile, "utf8").catch(() => "")) !== authority.cert)
-    await replaceFile(caFile, authority.cert, 0o644);
-  const renew = async (): Promise<Certificate> => {
+  const current = async (): Promise<Authority> => {
+    const authority = await readAuthority(options);
+    if ((await readFile(caFile, "utf8").catch(() => "")) !== authority.cert)
+      await replaceFile(caFile, authority.cert, 0o644);
+    return authority;
+  };
+  const issue = async (authority: Authority): Promise<Certificate> => {
     const made = await makeServerCertificate(authority, names, clock.nowMs(), authority.endsMs);
     await replaceFile(serverFile, made.cert + made.key, 0o600);
     return made;
   };
+  await current();
   return {
     caFile,
-    renew,
+    renew: async () => issue(await current()),
     async certificate() {
+      const authority = await current();
       const stored = await readCertificate(serverFile);
-      if (!stored?.parsed.verify(authority.parsed.publicKey)) return renew();
+      if (!stored?.parsed.verify(authority.parsed.publicKey)) return issue(authority);
       const named = new Set(stored.parsed.subjectAltName?.split(", "));
       const hasAllNames = names.every((name) =>
         isIP(name) ? stored.parsed.checkIP(name) : named.has(`DNS:${name}`),
       );
-      const endsMs = Date.parse(stored.parsed.validTo);
-      const leftMs = endsMs - clock.nowMs();
-      // A certificate that ends with its authority cannot be replaced by one that lasts longer.
-      const isDue = leftMs < RENEW_BEFORE_MS && endsMs < authority.endsMs;
-      return hasAllNames && leftMs > 0 && !isDue ? { cert: stored.cert, key: stored.key } : renew();
+      const leftMs = Date.parse(stored.parsed.validTo) - clock.nowMs();
+      return hasAllNames && leftMs >= RENEW_BEFORE_MS
+        ? { cert: stored.cert, key: stored.key }
+        : issue(authority);
     },
   };
 }
@@ -93,11 +106,13 @@ interface Authority extends Certificate {
   endsMs: number;
 }
 
-async function readAuthority(folder: string, clock: Clock): Promise<Authority> {
+/** Reads the authority; creates it when it is missing, and renews its certificate when that is due. */
+async function readAuthority({ folder, names, clock }: LocalAuthorityOptions): Promise<Authority> {
   const file = join(folder, "ca-key.pem");
   try {
     await mkdir(folder, { recursive: true, mode: 0o700 });
-    if (!(await exists(file))) await makeAuthority(file, clock);
+    if (!(await exists(file))) await makeAuthority(file, names, clock);
+    await chmod(file, 0o600);
   } catch (error) {
     throw new Error(
       `The folder ${folder} cannot be written (${(error as Error).message}); ` +
@@ -113,7 +128,32 @@ async function readAuthority(folder: string, clock: Clock): Promise<Authority> {
   const endsMs = Date.parse(authority.parsed.validTo);
   if (endsMs <= clock.nowMs())
     throw new Error(`The authority in ${file} was valid until ${authority.parsed.validTo}; ${remedy}.`);
-  return { ...authority, endsMs };
+  const permitted = permittedNames(new x509.X509Certificate(authority.cert));
+  const lacksName = names.some((name) => !permitted?.includes(subtreeOf(name)));
+  const isShort = endsMs - clock.nowMs() < RENEW_AUTHORITY_BEFORE_MS;
+  if (!lacksName && !isShort) return { ...authority, endsMs };
+  const key = await signingKeyOf(authority.key);
+  const publicKey = await webcrypto.subtle.importKey(
+    "spki",
+    authority.parsed.publicKey.export({ type: "spki", format: "der" }),
+    ALGORITHM,
+    true,
+    ["verify"],
+  );
+  const certificate = await signAuthority({
+    name: new x509.X509Certificate(authority.cert).subject,
+    keys: { privateKey: key, publicKey },
+    permitted: [...new Set([...(permitted ?? []), ...names.map(subtreeOf)])],
+    nowMs: clock.nowMs(),
+  });
+  const cert = pem(certificate);
+  await replaceFile(file, cert + authority.key, 0o600);
+  return {
+    cert,
+    key: authority.key,
+    parsed: new X509Certificate(cert),
+    endsMs: certificate.notAfter.getTime(),
+  };
 }
 
 const exists = (path: string): Promise<boolean> =>
@@ -123,22 +163,14 @@ const exists = (path: string): Promise<boolean> =>
   );
 
 /** Creates the authority's key and certificate atomically, in one file. Of two processes one succeeds. */
-async function makeAuthority(file: string, clock: Clock): Promise<void> {
+async function makeAuthority(file: string, names: readonly string[], clock: Clock): Promise<void> {
   const keys = await webcrypto.subtle.generateKey(ALGORITHM, true, ["sign", "verify"]);
-  const nowMs = clock.nowMs();
-  const certificate = await x509.X509CertificateGenerator.createSelfSigned({
-    serialNumber: serialNumber(),
+  const certificate = await signAuthority({
     // People see the name in their trust store, so it must differ from that of another installation.
     name: `CN=Tempera local authority ${randomBytes(3).toString("hex")}`,
-    notBefore: new Date(nowMs - BACKDATED_MS),
-    notAfter: new Date(nowMs + AUTHORITY_MS),
-    signingAlgorithm: ALGORITHM,
-    keys: keys,
-    extensions: [
-      new x509.BasicConstraintsExtension(true, 0, true),
-      new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign, true),
-      await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),
-    ],
+    keys,
+    permitted: names.map(subtreeOf),
+    nowMs: clock.nowMs(),
   });
   const draft = `${file}.${randomBytes(6).toString("hex")}`;
   try {
@@ -155,6 +187,38 @@ async function makeAuthority(file: string, clock: Clock): Promise<void> {
   }
 }
 
+/**
+ * Signs an authority's certificate with its own key: it may issue certificates of servers alone, for the
+ * permitted names (RFC 5280 §4.2.1.10), and no further authorities.
+ */
+async function signAuthority({
+  name,
+  keys,
+  permitted,
+  nowMs,
+}: {
+  name: string;
+  keys: webcrypto.CryptoKeyPair;
+  permitted: readonly string[];
+  nowMs: number;
+}): Promise<x509.X509Certificate> {
+  return x509.X509CertificateGenerator.createSelfSigned({
+    serialNumber: serialNumber(),
+    name,
+    notBefore: new Date(nowMs - BACKDATED_MS),
+    notAfter: new Date(nowMs + AUTHORITY_MS),
+    signingAlgorithm: ALGORITHM,
+    keys,
+    extensions: [
+      new x509.BasicConstraintsExtension(true, 0, true),
+      new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign, true),
+      new x509.ExtendedKeyUsageExtension([SERVER_AUTHENTICATION]),
+      nameConstraints(permitted),
+      await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),
+    ],
+  });
+}
+
 async function makeServerCertificate(
   authority: { cert: string; key: string },
   names: readonly string[],
@@ -162,8 +226,7 @@ async function makeServerCertificate(
   authorityEndsMs: number,
 ): Promise<Certificate> {
   const issuer = new x509.X509Certificate(authority.cert);
-  const der = createPrivateKey(authority.key).export({ type: "pkcs8", format: "der" });
-  const signingKey = await webcrypto.subtle.importKey("pkcs8", der, ALGORITHM, false, ["sign"]);
+  const signingKey = await signingKeyOf(authority.key);
   const keys = await webcrypto.subtle.generateKey(ALGORITHM, true, ["sign", "verify"]);
   const certificate = await x509.X509CertificateGenerator.create({
     serialNumber: serialNumber(),
@@ -187,6 +250,11 @@ async function makeServerCertificate(
   });
   return { cert: pem(certificate), key: await pemKey(keys.privateKey) };
 }
+
+const signingKeyOf = (key: string): Promise<webcrypto.CryptoKey> => {
+  const der = createPrivateKey(key).export({ type: "pkcs8", format: "der" });
+  return webcrypto.subtle.importKey("pkcs8", der, ALGORITHM, false, ["sign"]);
+};
 
 /** Returns 159 random bits: positive and unique (RFC 5280 §4.1.2.2). */
 const serialNumber = (): string => {
