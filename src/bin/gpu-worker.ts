@@ -32,6 +32,7 @@ import { describeIsolation } from "../gpu-workers/worker/cage/probe-layers.ts";
 import { EngineReports } from "../gpu-workers/worker/models/engine-reports.ts";
 import { ServedModels } from "../gpu-workers/worker/models/served-models.ts";
 import { openWeightsCache } from "../gpu-workers/worker/models/weights-cache.ts";
+import { CrashLedger } from "../gpu-workers/worker/pool/crash-ledger.ts";
 import { memoryBudget } from "../gpu-workers/worker/pool/device.ts";
 import {
   EnginePool,
@@ -153,7 +154,7 @@ function chosenModels({ config, registry }: Parts): (model: { endpoint: string }
 }
 
 async function openPool(
-  { config, identity, log }: Parts,
+  { config, identity, crashes: store, log }: Parts,
   options: Pick<EnginePoolOptions, "findModel" | "device" | "budgetMiB" | "log">,
   closing: CloseStack,
 ): Promise<EnginePool> {
@@ -163,12 +164,20 @@ async function openPool(
   closing.defer(() => rm(sockets, { recursive: true, force: true }));
   // Engines with a user of their own pass through it to their own folders, which are closed to one another.
   await chmod(sockets, 0o711);
+  const crashes = await CrashLedger.start({
+    store,
+    ofOwnerMax: config.worker.crashesOfOwner,
+    warn: (message) => log.warn({}, message),
+  });
+  closing.defer(() => crashes[Symbol.asyncDispose]());
   const pool = new EnginePool({
     ...options,
+    crashes,
+    trialDelayMs: config.worker.trialSeconds * 1000,
+    cage,
     programs: ENGINE_PROGRAMS,
     folder: sockets,
     workerName: identity,
-    cage,
   });
   closing.defer(() => pool[Symbol.asyncDispose]());
   return pool;
@@ -369,7 +378,7 @@ const statusOfAbsent = (
 });
 
 const statusOf = (
-  { needMiB: _, pinned: __, lastUsedMs: ___, ...status }: PoolStatus,
+  { needMiB: _, pinned: __, lastUsedMs: ___, isOnTrial: ____, ...status }: PoolStatus,
   polled: boolean,
 ): EngineStatus => ({
   ...status,

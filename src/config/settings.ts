@@ -553,6 +553,7 @@ export const SETTINGS = {
       5,
       "Crashes of a model's engine within an hour, all by requests of one owner, after which the owner's " +
         "requests for the model are refused with `engine_crash_limit` for the rest of that hour.",
+      { unit: "crashes" },
     ),
   },
   webhooks: {

@@ -132,6 +132,7 @@ async function render(
   }));
   const run = {
     requestId: `evaluation-${String(raw.seed)}`,
+    ownerId: "evaluation",
     attempt: 1,
     endpoint: model.endpoint,
     version: model.version,

@@ -150,6 +150,7 @@ export async function prepareCluster(
     TEMPERA_ADMIN_KEY: key,
     TEMPERA_DATA: join(folder, "data"),
     TEMPERA_TEST_MODELS: "true",
+    TEMPERA_ENGINE_CRASHES_OF_OWNER: "1000",
     TEMPERA_WORKER_MODELS: models,
     TEMPERA_LOG_LEVEL: "info",
     TEMPERA_ALLOW_PRIVATE_ADDRESSES: "127.0.0.0/8",

@@ -84,6 +84,7 @@ async function attempt(
   await pool.run(
     {
       requestId: "request",
+      ownerId: "owner",
       attempt: number,
       endpoint,
       version: "1.0.0",

@@ -75,6 +75,8 @@ export async function startTestPlatform(env: Record<string, string> = {}): Promi
     TEMPERA_DATA: folder,
     TEMPERA_LOG_LEVEL: "silent",
     TEMPERA_TEST_MODELS: "true",
+    // One owner crashes the stub's engine in test after test.
+    TEMPERA_ENGINE_CRASHES_OF_OWNER: "1000",
     DATABASE_URL: database.url,
     REDIS_URL: process.env.TEST_REDIS_URL,
     TEMPERA_REDIS_PREFIX: `test-${randomUUID()}:`,

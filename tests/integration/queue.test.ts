@@ -251,12 +251,12 @@ describe("jobs", () => {
     expect(await json(test.call(at(id)))).toMatchObject({ attempt: 2 });
   });
 
-  it("end with the request error and a dead letter after a crash in every attempt", async () => {
+  it("end with the request error and a dead letter after two crashes", async () => {
     const id = await submit({ fail: "crash" });
     await finished(id);
     const result = await test.call(at(id));
-    expect(result.status).toBe(503);
-    expect(await json(result)).toMatchObject({ error_type: "runner_disconnected" });
+    expect(result.status).toBe(422);
+    expect(await json(result)).toMatchObject({ error_type: "input_quarantined" });
     await expect.poll(async () => (await test.deadLetters()).map(({ requestId }) => requestId)).toContain(id);
   });
 

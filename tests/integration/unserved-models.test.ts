@@ -6,7 +6,11 @@ const STUB = "tempera/stub";
 
 let test: TestPlatform;
 beforeAll(async () => {
-  test = await startTestPlatform({ TEMPERA_WORKER_MODELS: STUB, TEMPERA_UNSERVED_WAIT_SECONDS: "0" });
+  test = await startTestPlatform({
+    TEMPERA_WORKER_MODELS: STUB,
+    TEMPERA_UNSERVED_WAIT_SECONDS: "0",
+    TEMPERA_ENGINE_TRIAL_SECONDS: "3600",
+  });
 });
 afterAll(() => test[Symbol.asyncDispose]());
 
@@ -22,7 +26,15 @@ const ended = async (input: object, headers = {}): Promise<{ error?: string; err
 };
 
 it("ends requests with the engine's failure, and runs them again after a reset", async () => {
-  for (let i = 0; i < 3; i++) await ended({ fail: "crash", delay_ms: 20 }, { "x-fal-no-retry": "1" });
+  for (const owner of ["ann", "bob", "eve"]) {
+    const { key } = await test.client.admin<{ key: string }>("POST", "/v1/keys", { alias: owner, owner });
+    const crashed = await test.call(`/${STUB}`, {
+      method: "POST",
+      body: JSON.stringify({ fail: "crash", delay_ms: 20 }),
+      headers: { authorization: `Key ${key}` },
+    });
+    expect(crashed.headers.get("x-fal-error-type")).toBe("runner_disconnected");
+  }
   expect(await ended({ prompt: "unlucky" })).toMatchObject({
     error_type: "runner_scheduling_failure",
     error: expect.stringContaining("The engine was ended by SIGKILL"),

@@ -114,7 +114,14 @@ const openEngine = (
 async function makeImage(engine: EngineProcess, model: ModelVersion, input = imageInput()): Promise<number> {
   let firstStepMs = 0;
   await engine.run(
-    { requestId: "bench", attempt: 1, endpoint: model.endpoint, version: model.version, input },
+    {
+      requestId: "bench",
+      ownerId: "bench",
+      attempt: 1,
+      endpoint: model.endpoint,
+      version: model.version,
+      input,
+    },
     {
       started: () => {},
       log: () => {},

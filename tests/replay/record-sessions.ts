@@ -29,6 +29,7 @@ const config = loadConfig({
   TEMPERA_LOG_LEVEL: "error",
   TEMPERA_WORKER_NAME: "worker",
   TEMPERA_TEST_MODELS: "true",
+  TEMPERA_ENGINE_CRASHES_OF_OWNER: "1000",
   TEMPERA_WORKER_MODELS: STUB,
 });
 const platform = await startPlatform(config, createLogger(config.log, "record"), () => {});

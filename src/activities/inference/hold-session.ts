@@ -80,7 +80,7 @@ class SessionAttempt {
     const pulse = setInterval(() => this.#pulse(), pulseMs);
     try {
       await engines.hold(
-        { sessionId, attempt: this.#attempt, endpoint, version, path, raw },
+        { sessionId, ownerId, attempt: this.#attempt, endpoint, version, path, raw },
         raw ? this.#inputs : files.attachTo(this.#inputs),
         this.#listener(files),
         caller,

@@ -48,7 +48,7 @@ export interface AttemptVerdict {
   handOver?: HandOver;
   /** The line of the request's log about the next attempt. */
   line?: string;
-  /** The job has waited for a store for as long as it may. */
+  /** The job has waited for a store for as long as it may, or has crashed engines: nothing more is tried. */
   givenUp?: StoreGivenUp;
 }
 
@@ -165,14 +165,14 @@ export class InferenceAttempt implements Disposable {
     { input, files }: FetchedInput,
     checkpoint: Uint8Array | undefined,
   ): Promise<ProducedOutput> {
-    const { requestId, endpoint, version } = this.#job;
+    const { requestId, ownerId, endpoint, version } = this.#job;
     using sink = new ArtifactSink({
       ...this.#dependencies,
       job: this.#job,
       inline: input.sync_mode === true,
       warn: this.#warn,
     });
-    const run = { requestId, attempt: this.#attempt, endpoint, version, input, files };
+    const run = { requestId, ownerId, attempt: this.#attempt, endpoint, version, input, files };
     const result = await this.#dependencies.engines.run(
       { ...run, ...(checkpoint && { checkpoint }) },
       this.#engineListener(sink),
@@ -298,6 +298,9 @@ export class InferenceAttempt implements Disposable {
     const { retry } = this.#job;
     const retryable =
       CATALOGUE[info.code].retryable && !overdue && this.#countedAttempts <= retriesAllowed(retry, info.code);
+    // The attempts before have crashed engines: the request ends as one that has used up its attempts.
+    if (info.code === "input_quarantined" && this.#countedAttempts > 1)
+      return { info, retryable, givenUp: { exhausted: true } };
     if (!retryable || retry.attemptsMax <= 1 || this.#before === undefined) return { info, retryable };
     // Nothing has failed: a worker may be stopped or drained however often without using up an attempt.
     if (shutDown || error instanceof RunHandedOver) {

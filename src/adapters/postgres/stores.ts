@@ -12,6 +12,7 @@ import type { PipelineStores } from "../../core/pipelines/stores.ts";
 import type { RequestStores } from "../../core/requests/stores.ts";
 import type { WebhookStores } from "../../core/webhooks/stores.ts";
 import type { Sql } from "./connection.ts";
+import { createCrashStore } from "./engines/crash-store.ts";
 import { createEngineStatusStore } from "./engines/engine-status-store.ts";
 import { createFileStore } from "./files/file-store.ts";
 import { createStorageControl } from "./files/storage-control.ts";
@@ -89,7 +90,7 @@ export function createPostgresStores(sql: Sql, { clock }: { clock: Clock }): Sto
       slots: createConcurrencySlotStore(sql),
       ledger: createUsageLedger(sql),
     },
-    engines: { engines: createEngineStatusStore(sql) },
+    engines: { engines: createEngineStatusStore(sql), crashes: createCrashStore(sql) },
     webhooks: {
       deliveries: createDeliveryStore(sql),
       signingKeys: createSigningKeyStore(sql, { secrets, clock }),

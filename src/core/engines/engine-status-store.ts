@@ -27,8 +27,8 @@ export interface EngineStatusStore {
    */
   list(): Promise<EngineOnWorker[]>;
   /**
-   * Asks the workers that have this endpoint (or only the named one) to put it back into rotation. Returns
-   * the workers that it asked.
+   * Asks the workers that have this endpoint (or only the named one) to put it back into rotation, and
+   * deletes the crash records of its versions. Returns the workers that it asked.
    */
   requestReset(of: {
     endpoint: string;

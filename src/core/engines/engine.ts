@@ -12,6 +12,8 @@ import type { Frame } from "../requests/session.ts";
 
 export interface EngineRun {
   requestId: string;
+  /** The owner of the request: crashes of engines count against the owners of their requests. */
+  ownerId: string;
   attempt: number;
   endpoint: string;
   version: string;
@@ -79,12 +81,15 @@ export interface Engines {
    * - `input_invalid`              the engine refused the input
    * - `client_cancelled`           `signal` was aborted; the engine stops between two steps
    * - `runner_scheduling_failure`  no engine could be started
+   * - `input_quarantined`          the input has crashed engines, see `treatmentOf`
+   * - `engine_crash_limit`         the owner has, with whatever inputs
    */
   run(run: EngineRun, listener: EngineListener, signal: AbortSignal): Promise<EngineResult>;
 }
 
 export interface EngineSession {
   sessionId: string;
+  ownerId: string;
   attempt: number;
   endpoint: string;
   version: string;

@@ -44,7 +44,10 @@ export interface HandOver {
   storeWait?: { delayMs: number; storeWaits: StoreWaits };
 }
 
-/** The third detail of the failure of an attempt whose job has waited for a store for as long as it may. */
+/**
+ * The third detail of the failure of an attempt whose job has waited for a store for as long as it may, or
+ * whose input is quarantined for what its attempts did.
+ */
 export interface StoreGivenUp {
   exhausted: true;
 }

@@ -113,6 +113,7 @@ async function openStack({ build, log, folder, closing }: Opening): Promise<Stac
     TEMPERA_PUBLIC_URL: `http://127.0.0.1:${ports.gateways[0]}`,
     TEMPERA_DATA: join(folder, "data"),
     TEMPERA_TEST_MODELS: "true",
+    TEMPERA_ENGINE_CRASHES_OF_OWNER: "1000",
     TEMPERA_WORKER_MODELS: MODELS,
     TEMPERA_LOG_FORMAT: "json",
     TEMPERA_ALLOW_PRIVATE_ADDRESSES: "127.0.0.0/8",

@@ -141,7 +141,12 @@ const resets = (sql: Sql): Pick<EngineStatusStore, "requestReset" | "takeResets"
         WITH meant AS (
           SELECT worker, endpoint, version FROM engines
           WHERE endpoint = ${storableText(of.endpoint)} ${isAlive(sql)} ${hasVersionAndWorker(sql, of)}
-        ), requested AS (INSERT INTO engine_resets SELECT * FROM meant ON CONFLICT DO NOTHING)
+        ), requested AS (INSERT INTO engine_resets SELECT * FROM meant ON CONFLICT DO NOTHING),
+        forgotten AS (DELETE FROM engine_crashes c USING meant
+          WHERE (c.endpoint, c.version) = (meant.endpoint, meant.version)),
+        noted AS (INSERT INTO engine_amnesties
+          SELECT endpoint, version, clock_timestamp() FROM meant GROUP BY endpoint, version
+          ON CONFLICT (endpoint, version) DO UPDATE SET reset_at = excluded.reset_at)
         SELECT worker, version FROM meant ORDER BY worker, version`,
     );
     return rows.map(({ worker, version }) => ({ worker, version }));

@@ -88,7 +88,7 @@ function setUp(
   pools.push(pool);
   const run = (input: JsonObject, listener: Partial<EngineListener> = {}) =>
     pool.run(
-      { requestId: "r", attempt: 1, endpoint: model.endpoint, version: model.version, input },
+      { requestId: "r", ownerId: "ann", attempt: 1, endpoint: model.endpoint, version: model.version, input },
       {
         started: () => {},
         log: () => {},
@@ -104,6 +104,7 @@ function setUp(
     pool.hold(
       {
         sessionId: "s",
+        ownerId: "ann",
         attempt: 1,
         endpoint: model.endpoint,
         version: model.version,
@@ -136,12 +137,13 @@ describe("an engine that hangs", () => {
     expect(pid()).not.toBe(first);
   });
 
-  it("hangs again and again in one request alone: the model stays available", async () => {
+  it("hangs twice in one request alone: the input is quarantined, and the model stays available", async () => {
     const { pool, run } = setUp();
-    for (let attempt = 1; attempt <= 3; attempt++) {
+    for (let attempt = 1; attempt <= 2; attempt++) {
       await expect(run({ fail: "hang" })).rejects.toMatchObject({ code: "runner_connection_timeout" });
       expect(pool.list()).toMatchObject([{ state: "stopped", failures: 1 }]);
     }
+    await expect(run({ fail: "hang" })).rejects.toMatchObject({ code: "input_quarantined" });
     expect((await run({ prompt: "after" })).output).toMatchObject({ echo: "after" });
   });
 

@@ -8,7 +8,8 @@
  *   delay of the circuit breaker, then for memory: idle engines are evicted, else it waits for a change.
  * - loading → ready: the process has loaded the model. A process that cannot load it is a crash.
  * - ready → stopped: the engine was evicted, dropped, or crashed.
- * - any → unhealthy: the crash was one too many for the circuit breaker. `reset` leads back to stopped.
+ * - any → unhealthy: the crash was one too many for the circuit breaker. A trial that succeeds and `reset`
+ *   lead back.
  *
  * Memory is reserved from before a process starts until after it has exited.
  */
@@ -17,6 +18,7 @@ import { join } from "node:path";
 import type { Release } from "../../../core/concurrency/semaphore.ts";
 import { sleep } from "../../../core/concurrency/sleep.ts";
 import { withAbort } from "../../../core/concurrency/with-abort.ts";
+import { crashDigest, type Treatment } from "../../../core/engines/crash.ts";
 import {
   type EngineListener,
   type EngineResult,
@@ -29,20 +31,25 @@ import {
 } from "../../../core/engines/engine.ts";
 import { CATALOGUE } from "../../../core/errors/catalogue.ts";
 import { isTemperaError, TemperaError } from "../../../core/errors/tempera-error.ts";
-import { LIMITS } from "../../../core/limits.ts";
 import { type ModelVersion, taskQueueOf } from "../../../core/models/model.ts";
 import type { Frame } from "../../../core/requests/session.ts";
 import { SOCKET_PATH_BYTES_MAX } from "../../contract/engine-protocol.ts";
 import type { Cage } from "../cage/cage.ts";
 import { type EngineLog, type EngineProcess, startEngine } from "../process/engine-process.ts";
 import type { EngineProgram } from "../process/engine-programs.ts";
+import type { CountedCrash } from "./circuit-breaker.ts";
+import { CrashLedger } from "./crash-ledger.ts";
 import { DeviceMemory, type MemoryReservation } from "./device-memory.ts";
+import type { Occupant } from "./engine-occupants.ts";
 import { evictionCandidates } from "./eviction.ts";
 import { PoolEntry, type PoolStatus } from "./pool-entry.ts";
 
 export type { PoolStatus };
 
 type VersionName = Pick<ModelVersion, "endpoint" | "version">;
+
+/** Whoever asks for an engine: an attempt of a request or of a session. */
+type Caller = Omit<Occupant, "begunMs"> & { attempt: number };
 
 export interface EnginePoolOptions {
   findModel: (endpoint: string, version: string) => ModelVersion | undefined;
@@ -62,6 +69,10 @@ export interface EnginePoolOptions {
   budgetMiB?: number;
   /** Isolates the engines. @default isolation is off */
   cage?: Cage | undefined;
+  /** The requests that were on crashed engines. @default this pool remembers by itself, and limits no owner */
+  crashes?: CrashLedger;
+  /** Pause before an unhealthy model is tried again. @default 30 s */
+  trialDelayMs?: number;
 }
 
 /** An engine that dies sooner than this after its load crashed early: the next start is delayed. */
@@ -69,6 +80,7 @@ const EARLY_CRASH_MS = 1000;
 
 export class EnginePool implements Engines, SessionEngines, AsyncDisposable {
   readonly #options: EnginePoolOptions & { device: string };
+  readonly #crashes: CrashLedger;
   readonly #memory: DeviceMemory;
   readonly #entries = new Map<string, PoolEntry>();
   readonly #closing = new AbortController();
@@ -79,11 +91,15 @@ export class EnginePool implements Engines, SessionEngines, AsyncDisposable {
 
   constructor(options: EnginePoolOptions) {
     this.#options = { ...options, device: options.device ?? "cpu" };
+    this.#crashes =
+      options.crashes ?? new CrashLedger({ ofOwnerMax: Number.POSITIVE_INFINITY, warn: () => {} });
     this.#memory = new DeviceMemory(options.budgetMiB ?? Number.POSITIVE_INFINITY);
   }
 
   run(run: EngineRun, listener: EngineListener, signal: AbortSignal): Promise<EngineResult> {
-    return this.#withEngine(run, run.requestId, signal, (engine, stop) => engine.run(run, listener, stop));
+    const { requestId, ownerId, attempt } = run;
+    const caller = { requestId, ownerId, attempt, digest: once(() => crashDigest(run)), isSession: false };
+    return this.#withEngine(run, caller, signal, (engine, stop) => engine.run(run, listener, stop));
   }
 
   hold(
@@ -92,7 +108,10 @@ export class EnginePool implements Engines, SessionEngines, AsyncDisposable {
     listener: SessionListener,
     signal: AbortSignal,
   ): Promise<void> {
-    return this.#withEngine(session, session.sessionId, signal, (engine, stop) =>
+    const { sessionId, ownerId, attempt } = session;
+    // Its inputs are not known before they come: it is recognised by its id when it comes again.
+    const caller = { requestId: sessionId, ownerId, attempt, digest: () => sessionId, isSession: true };
+    return this.#withEngine(session, caller, signal, (engine, stop) =>
       engine.hold(session, inputs, listener, stop),
     );
   }
@@ -118,6 +137,7 @@ export class EnginePool implements Engines, SessionEngines, AsyncDisposable {
     const entry = this.#entries.get(key);
     if (!entry) return;
     this.#entries.delete(key);
+    clearTimeout(entry.trialTimer);
     await entry.loading?.catch(() => {});
     await this.#evict(entry, "Unloaded because its version is no longer served");
     this.#notify();
@@ -127,11 +147,17 @@ export class EnginePool implements Engines, SessionEngines, AsyncDisposable {
     return [...this.#entries.values()].map((entry) => entry.status());
   }
 
-  /** Makes an unhealthy model version available again and forgets its crashes. */
+  /**
+   * Makes an unhealthy model version available again and forgets its crashes. What runs now counts against
+   * nobody when it crashes.
+   */
   reset(model: VersionName): void {
     const entry = this.#entryOf(model);
     if (entry.breaker.isOpen) this.#options.log("INFO", "Healthy again after a reset.", nameOf(entry.model));
     entry.breaker.reset();
+    entry.resetMs = performance.now();
+    clearTimeout(entry.trialTimer);
+    this.#crashes.forget(nameOf(entry.model));
     this.#notify();
   }
 
@@ -145,6 +171,7 @@ export class EnginePool implements Engines, SessionEngines, AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closing.abort(new RunHandedOver("The GPU worker is shutting down."));
     const entries = [...this.#entries.values()];
+    for (const { trialTimer } of entries) clearTimeout(trialTimer);
     await Promise.allSettled(entries.map(({ loading }) => loading));
     await Promise.all([...entries.map(({ engine }) => engine?.stop()), ...this.#stopping]);
     await rm(this.#options.folder, { recursive: true, force: true });
@@ -161,7 +188,7 @@ export class EnginePool implements Engines, SessionEngines, AsyncDisposable {
     const model = this.#options.findModel(name.endpoint, name.version);
     if (!model)
       throw unavailable(`This GPU worker does not serve the model ${name.endpoint} ${name.version}.`);
-    const entry = new PoolEntry(model);
+    const entry = new PoolEntry(model, { trialDelayMs: this.#options.trialDelayMs });
     refuseTooLarge(entry, this.#memory.budgetMiB);
     this.#entries.set(key, entry);
     return entry;
@@ -173,36 +200,85 @@ export class EnginePool implements Engines, SessionEngines, AsyncDisposable {
    */
   async #withEngine<T>(
     model: VersionName,
-    requestId: string,
+    caller: Caller,
     signal: AbortSignal,
     work: (engine: EngineProcess, stop: AbortSignal) => Promise<T>,
   ): Promise<T> {
     const entry = this.#entryOf(model);
     const stop = AbortSignal.any([signal, this.#closing.signal]);
-    const run = { requestId };
+    const occupant: Occupant = { ...caller, begunMs: performance.now() };
     let release: Release | undefined;
+    let isAbandoned = false;
     try {
-      release = await entry.slots.acquire(stop);
-      // An engine started for a dropped entry would belong to nobody and never be ended.
-      if (this.#entries.get(taskQueueOf(model)) !== entry)
-        throw new RunHandedOver("This GPU worker no longer serves this version of the model.");
-      refuseUnhealthy(entry, this.#options.workerName);
+      // Another worker may have recorded the crash of the attempt before.
+      if (caller.attempt > 1) await withAbort(this.#crashes.refresh(), stop);
+      this.#refuseCulprit(entry, occupant);
+      release = await this.#acquire(entry, occupant, stop);
       const engine = entry.engine ?? (await withAbort(this.#engineOf(entry), stop));
-      entry.running.add(run);
+      occupant.begunMs = performance.now();
+      entry.occupants.enter(occupant);
       const result = await work(engine, stop);
-      entry.breaker.recordSuccess();
+      this.#recordSuccess(entry, occupant);
       return result;
     } catch (error) {
+      isAbandoned = signal.aborted || (isTemperaError(error) && error.code === "runner_disconnected");
       if (signal.aborted) throw new TemperaError("client_cancelled");
       if (this.#closing.signal.aborted) throw new RunHandedOver("The GPU worker is shutting down.");
-      if (isAnswerOfModel(error)) entry.breaker.recordSuccess();
+      if (isAnswerOfModel(error)) this.#recordSuccess(entry, occupant);
+      // The next attempt, on whatever worker, finds the record of this one.
+      await entry.recording;
       throw error;
     } finally {
-      entry.running.delete(run);
+      entry.occupants.leave(occupant, { isAbandoned });
       entry.lastUsedMs = Date.now();
       release?.();
       this.#notify();
     }
+  }
+
+  /**
+   * Takes a slot, waits until the run may share the engine with those on it, and begins a trial when the
+   * model is unhealthy and due for one.
+   */
+  async #acquire(entry: PoolEntry, occupant: Occupant, stop: AbortSignal): Promise<Release> {
+    const releaseSlot = await entry.slots.acquire(stop);
+    let leave: Release = () => {};
+    try {
+      // An engine started for a dropped entry would belong to nobody and never be ended.
+      if (this.#entries.get(taskQueueOf(entry.model)) !== entry)
+        throw new RunHandedOver("This GPU worker no longer serves this version of the model.");
+      const { alone, apart } = this.#refuseCulprit(entry, occupant);
+      const { ownerId, isSession } = occupant;
+      if (!isSession) leave = await entry.sharing.enter({ ownerId, alone, apart }, stop);
+      const isTrial = entry.breaker.tryBegin();
+      if (!isTrial) refuseUnhealthy(entry, this.#options.workerName);
+      return () => {
+        if (isTrial) entry.breaker.endTrial();
+        leave();
+        releaseSlot();
+      };
+    } catch (error) {
+      leave();
+      releaseSlot();
+      throw error;
+    }
+  }
+
+  /** Returns how to treat a request by its owner's crashes. Throws when they exclude it. */
+  #refuseCulprit({ model }: PoolEntry, occupant: Occupant): Treatment {
+    const treatment = this.#crashes.treatmentOf(model, occupant);
+    const { refusal } = treatment;
+    if (!refusal) return treatment;
+    throw new TemperaError(refusal.code, refusal.message, {
+      ...(refusal.code === "engine_crash_limit" && { retryAfterMs: refusal.forMs }),
+    });
+  }
+
+  #recordSuccess(entry: PoolEntry, occupant: Occupant): void {
+    if (entry.breaker.isOpen)
+      this.#options.log("INFO", "Healthy again: a request came to its end.", nameOf(entry.model));
+    entry.breaker.recordSuccess();
+    this.#crashes.clear(nameOf(entry.model), occupant);
   }
 
   #engineOf(entry: PoolEntry): Promise<EngineProcess> {
@@ -224,12 +300,13 @@ export class EnginePool implements Engines, SessionEngines, AsyncDisposable {
     const socket = socketPath(folder, this.#sockets++);
     const delayMs = entry.breaker.startAfterMs - performance.now();
     if (delayMs > 0) await sleep(delayMs, signal);
-    refuseUnhealthy(entry, workerName);
+    if (!entry.breaker.isTrying) refuseUnhealthy(entry, workerName);
     const memory = await this.#memory.reserve(entry.needMiB, () => this.#makeRoom(entry), signal);
     const engine = await this.#start(entry, program, socket, memory);
-    const readyMs = Date.now();
+    const readyMs = performance.now();
     entry.engine = engine;
-    entry.lastUsedMs = readyMs;
+    entry.occupants.begin();
+    entry.lastUsedMs = Date.now();
     void engine.exited.then((reason) => this.#onExit(entry, engine, memory, reason, readyMs));
     this.#correctNeed(entry, engine.memoryMiB, memory);
     return engine;
@@ -244,6 +321,7 @@ export class EnginePool implements Engines, SessionEngines, AsyncDisposable {
     const { workerName, device, cage, log } = this.#options;
     const { model } = entry;
     const startedMs = Date.now();
+    const begunMs = performance.now();
     try {
       const { signal } = this.#closing;
       const engine = await startEngine({ model, program, socket, workerName, device, cage, log, signal });
@@ -252,8 +330,12 @@ export class EnginePool implements Engines, SessionEngines, AsyncDisposable {
     } catch (error) {
       memory.release();
       this.#notify();
-      if (!this.#closing.signal.aborted)
-        this.#recordCrash(entry, error instanceof Error ? error.message : String(error), [], true);
+      if (!this.#closing.signal.aborted && begunMs >= entry.resetMs)
+        this.#recordCrash(entry, {
+          reason: error instanceof Error ? error.message : String(error),
+          causes: "engine",
+          isEarly: true,
+        });
       throw error;
     }
   }
@@ -272,21 +354,41 @@ export class EnginePool implements Engines, SessionEngines, AsyncDisposable {
     this.#notify();
     if (!isCrash || this.#closing.signal.aborted) return;
     this.#options.log("ERROR", `The engine ${reason}`, { ...nameOf(entry.model), pid: engine.pid });
-    const running = [...entry.running].map(({ requestId }) => requestId);
-    this.#recordCrash(entry, `The engine ${reason}`, running, Date.now() - readyMs < EARLY_CRASH_MS);
+    const all = entry.occupants.atCrash();
+    // What began before an operator's reset does not undo it.
+    const suspects = all.filter(({ begunMs }) => begunMs >= entry.resetMs);
+    const blamed = suspects.filter(({ company }) => company !== "shared");
+    this.#recordCrash(entry, {
+      reason: `The engine ${reason}`,
+      causes: all.length === 0 ? "engine" : [...new Set(blamed.map(({ ownerId }) => ownerId))],
+      isEarly: performance.now() - readyMs < EARLY_CRASH_MS,
+    });
+    entry.recording = this.#crashes.record(nameOf(entry.model), suspects);
   }
 
-  #recordCrash(entry: PoolEntry, reason: string, running: string[], isEarly: boolean): void {
-    const wasOpen = entry.breaker.isOpen;
-    entry.breaker.recordCrash(reason, running, isEarly);
-    if (entry.breaker.isOpen && !wasOpen)
+  #recordCrash(entry: PoolEntry, crash: CountedCrash): void {
+    const { breaker, model } = entry;
+    const wasOut = breaker.isOpen && !breaker.isTrying;
+    breaker.recordCrash(crash);
+    if (breaker.isOpen && !wasOut) {
+      const seconds = Math.ceil(breaker.trialInMs / 1000);
       this.#options.log(
         "ERROR",
-        `Unhealthy after ${LIMITS.engineCrashesMax} crashes in a row. Fix the cause, then run ` +
-          `\`tempera engines reset ${entry.model.endpoint}\`.`,
-        nameOf(entry.model),
+        `Unhealthy after ${breaker.crashes} crashes in a row of different causes. One request tries it again ` +
+          `in ${seconds} s; or fix the cause, then run \`tempera engines reset ${model.endpoint}\`.`,
+        nameOf(model),
       );
+      this.#announceTrial(entry);
+    }
     this.#notify();
+  }
+
+  /** Notifies the listeners when the next trial may begin. A timer may fire before its time by the clock. */
+  #announceTrial(entry: PoolEntry): void {
+    clearTimeout(entry.trialTimer);
+    const { trialInMs } = entry.breaker;
+    if (trialInMs === 0) this.#notify();
+    else entry.trialTimer = setTimeout(() => this.#announceTrial(entry), Math.ceil(trialInMs)).unref();
   }
 
   #idleBeside(entry: PoolEntry): PoolEntry[] {
@@ -363,7 +465,7 @@ function refuseUnhealthy({ model, breaker }: PoolEntry, workerName: string): voi
   if (!breaker.isOpen) return;
   throw unavailable(
     `${model.endpoint} ${model.version} is unhealthy on ${workerName} (${breaker.lastFailure}). ` +
-      `Fix the cause, then run: tempera engines reset ${model.endpoint}`,
+      `It is tried again by itself; or fix the cause, then run: tempera engines reset ${model.endpoint}`,
   );
 }
 
@@ -387,4 +489,13 @@ function isAnswerOfModel(error: unknown): boolean {
   return (
     isTemperaError(error) && (error.code === "runner_server_error" || CATALOGUE[error.code].kind === "model")
   );
+}
+
+/** Computes a value when it is first asked for. */
+function once<T>(compute: () => T): () => T {
+  let computed: { value: T } | undefined;
+  return () => {
+    computed ??= { value: compute() };
+    return computed.value;
+  };
 }

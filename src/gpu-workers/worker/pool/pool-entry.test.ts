@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import type { ModelVersion } from "../../../core/models/model.ts";
 import { PoolEntry } from "./pool-entry.ts";
 
-const slotsOf = (count: number) => new PoolEntry({ slots: count } as ModelVersion).slots;
+const slotsOf = (count: number) => new PoolEntry({ slots: count, timeouts: {} } as ModelVersion).slots;
 
 describe("slots of a pool entry", () => {
   const never = new AbortController().signal;

@@ -8,13 +8,16 @@
  *   crash. Every run that arrives shares this load.
  * - **ready**: an engine is loaded. It runs up to `slots` requests at once. An idle engine may be evicted,
  *   a crashed one ends by itself; both lead back to stopped.
- * - **unhealthy**: the circuit breaker is open. Runs are refused until an operator resets the entry.
+ * - **unhealthy**: the circuit breaker is open. Runs are refused, except for one run at a time after each
+ *   pause, until such a trial succeeds or an operator resets the entry.
  */
 import { Semaphore } from "../../../core/concurrency/semaphore.ts";
 import type { EngineStatus } from "../../../core/engines/engine-status.ts";
 import type { ModelVersion } from "../../../core/models/model.ts";
 import type { EngineProcess } from "../process/engine-process.ts";
 import { CircuitBreaker } from "./circuit-breaker.ts";
+import { EngineOccupants } from "./engine-occupants.ts";
+import { EngineSharing } from "./engine-sharing.ts";
 
 /** The status of one model version in the pool. */
 export interface PoolStatus extends Omit<EngineStatus, "polled"> {
@@ -25,23 +28,40 @@ export interface PoolStatus extends Omit<EngineStatus, "polled"> {
   needMiB: number;
   pinned: boolean;
   lastUsedMs: number;
+  /** It is unhealthy, and one request may try it now. */
+  isOnTrial: boolean;
 }
+
+/** Time beyond two heartbeats after which an engine that hangs is gone. */
+const HANG_MARGIN_MS = 1000;
 
 export class PoolEntry {
   readonly model: ModelVersion;
   /** Bounds the runs on its engine; further runs wait here. */
   readonly slots: Semaphore;
-  readonly breaker = new CircuitBreaker();
-  /** Runs that the engine is working on. */
-  readonly running = new Set<{ requestId: string }>();
+  readonly breaker: CircuitBreaker;
+  /** The runs and sessions that the engine is working on. */
+  readonly occupants: EngineOccupants;
+  /** Keeps the runs of suspects apart from others on the engine. */
+  readonly sharing = new EngineSharing();
   needMiB: number;
   lastUsedMs = 0;
   engine?: EngineProcess;
   /** The load in progress, shared by every run that waits for it. */
   loading?: Promise<EngineProcess>;
+  /** The storing of the last crash. */
+  recording: Promise<void> = Promise.resolve();
+  /** When an operator last reset it: what began before counts no more. */
+  resetMs = 0;
+  /** Announces that the next trial may begin. */
+  trialTimer: NodeJS.Timeout | undefined;
 
-  constructor(model: ModelVersion) {
+  /** @param trialDelayMs pause before an unhealthy model is tried again */
+  constructor(model: ModelVersion, { trialDelayMs }: { trialDelayMs?: number | undefined } = {}) {
     this.model = model;
+    this.breaker = new CircuitBreaker({ trialDelayMs });
+    const hangMs = 2 * model.timeouts.heartbeatMs + HANG_MARGIN_MS;
+    this.occupants = new EngineOccupants(hangMs, () => performance.now());
     this.slots = new Semaphore(model.slots);
     this.needMiB = model.memoryMiB;
   }
@@ -75,6 +95,7 @@ export class PoolEntry {
       needMiB,
       pinned,
       lastUsedMs,
+      isOnTrial: breaker.isHalfOpen,
     };
   }
 }

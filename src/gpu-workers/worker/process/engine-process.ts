@@ -201,7 +201,8 @@ export class EngineProcess {
     // A call that found the engine faulty ends after the engine, so that it counts as running at its end.
     if (this.#isFaulty) await Promise.race([this.exited, sleep(STOP_GRACE_MS, undefined, { ref: false })]);
     if (!isTemperaError(error) || error.code !== "runner_disconnected") return error;
-    const reason = await endOf(this.exited);
+    // Whoever ran on a dead engine leaves it after its end was noticed, or nobody would be blamed for it.
+    const reason = await endOf(this.exited, STOP_GRACE_MS);
     return reason ? new TemperaError("runner_disconnected", `The engine ${reason}`, { cause: error }) : error;
   }
 }

@@ -40,8 +40,11 @@ export async function loadModel(
  * Resolves with how the process ended, or `undefined` when it lives on. A broken connection is often the
  * first sign of a dead process; the way the process ended says more, so it gets a moment to be noticed.
  */
-export function endOf(exited: Promise<string>): Promise<string | undefined> {
-  return Promise.race([exited, sleep(END_NOTICED_WITHIN_MS, undefined)]);
+export function endOf(
+  exited: Promise<string>,
+  withinMs: number = END_NOTICED_WITHIN_MS,
+): Promise<string | undefined> {
+  return Promise.race([exited, sleep(withinMs, undefined, { ref: false })]);
 }
 
 async function callLoad(

@@ -3,8 +3,10 @@ import type { ModelVersion } from "../../../core/models/model.ts";
 import type { PoolStatus } from "../pool/engine-pool.ts";
 import { PollScheduler } from "./poll-scheduler.ts";
 
+const SLOTS = 4;
+
 const model = (version: string, memoryMiB = 100): ModelVersion =>
-  ({ endpoint: "acme/echo", version, memoryMiB, pinned: false, slots: 1 }) as ModelVersion;
+  ({ endpoint: "acme/echo", version, memoryMiB, pinned: false, slots: SLOTS }) as ModelVersion;
 
 /** Starts the scheduler of a worker of 250 MiB whose polling is controlled by the test. */
 async function start(models: ModelVersion[], { inHand = 0, waiting = 0, waitMaxMs = 10_000 } = {}) {
@@ -23,8 +25,8 @@ async function start(models: ModelVersion[], { inHand = 0, waiting = 0, waitMaxM
       },
     },
     budgetMiB: 250,
-    startPolling: async ({ version }) => {
-      did.push(`open ${version}`);
+    startPolling: async ({ version, slots }) => {
+      did.push(slots === SLOTS ? `open ${version}` : `open ${version} for ${slots}`);
       await opened;
       return {
         inHand: () => inHand,
@@ -44,8 +46,12 @@ async function start(models: ModelVersion[], { inHand = 0, waiting = 0, waitMaxM
     scheduler,
     did,
     /** Changes what the pool says of a model. */
-    setState({ endpoint, version, memoryMiB }: ModelVersion, state: PoolStatus["state"]): void {
-      statuses.splice(0, 1, { endpoint, version, state, needMiB: memoryMiB } as PoolStatus);
+    setState(
+      { endpoint, version, memoryMiB }: ModelVersion,
+      state: PoolStatus["state"],
+      { isOnTrial = false } = {},
+    ): void {
+      statuses.splice(0, 1, { endpoint, version, state, isOnTrial, needMiB: memoryMiB } as PoolStatus);
       poolChanged();
     },
     /** Number of times that a backlog was read. */
@@ -138,5 +144,34 @@ it("polls for a model that is larger than the worker only to refuse its requests
   expect(did).toEqual([]);
   scheduler.refuse(new Set(["gpu/acme/echo/1.0.0"]));
   await expect.poll(() => scheduler.isPolled(large)).toBe(true);
+  await scheduler.stop();
+});
+
+it("takes one request at a time of an unhealthy model on trial, and all of one that works again", async () => {
+  const sick = model("1.0.0");
+  const { scheduler, did, setState } = await start([sick]);
+  setState(sick, "unhealthy");
+  await expect.poll(() => did).toEqual(["open 1.0.0", "stop 1.0.0"]);
+  setState(sick, "unhealthy", { isOnTrial: true });
+  await expect.poll(() => scheduler.isPolled(sick)).toBe(true);
+  setState(sick, "unhealthy");
+  await expect.poll(() => scheduler.isPolled(sick)).toBe(false);
+  setState(sick, "unhealthy", { isOnTrial: true });
+  await expect.poll(() => scheduler.isPolled(sick)).toBe(true);
+  did.length = 0;
+  setState(sick, "ready");
+  await expect.poll(() => did).toEqual(["drain 1.0.0", "stop 1.0.0", "open 1.0.0"]);
+  await scheduler.stop();
+});
+
+it("tries an unhealthy model although its requests are refused meanwhile", async () => {
+  const sick = model("1.0.0");
+  const { scheduler, did, setState } = await start([sick]);
+  setState(sick, "unhealthy");
+  scheduler.refuse(new Set(["gpu/acme/echo/1.0.0"]));
+  await expect.poll(() => scheduler.isPolled(sick)).toBe(true);
+  did.length = 0;
+  setState(sick, "unhealthy", { isOnTrial: true });
+  await expect.poll(() => did).toEqual(["drain 1.0.0", "stop 1.0.0", "open 1.0.0 for 1"]);
   await scheduler.stop();
 });

@@ -62,9 +62,11 @@ interface Queue {
   isRemoved?: boolean;
   /** It is polled only so that its requests are refused, which needs no memory. */
   isRefusing?: boolean;
+  /** It is polled for one request at a time, which tries its unhealthy model. */
+  isTrying?: boolean;
 }
 
-type PlannedQueue = QueueState & { queue: Queue; refuses: boolean };
+type PlannedQueue = QueueState & { queue: Queue; refuses: boolean; tries: boolean };
 
 export class PollScheduler {
   /** Settles when all polling has stopped; rejects when polling of a queue broke. */
@@ -167,12 +169,13 @@ export class PollScheduler {
       this.#options.log("INFO", "No longer refuses its requests.", queue.model);
       this.#drainQueue(queue);
     }
+    for (const { queue } of this.#states().filter(hasBeenTried)) this.#drainQueue(queue);
     const states = this.#states();
     for (const { queue, running } of states)
       if (queue.mode === "draining" && running === 0) this.#begin(this.#close(queue));
     const { budgetMiB, waitMaxMs, log } = this.#options;
     const plan = planPolling(states, { budgetMiB, waitMaxMs, nowMs: performance.now() });
-    for (const { queue, refuses } of plan.open) this.#begin(this.#open(queue, refuses));
+    for (const state of plan.open) this.#begin(this.#open(state));
     for (const state of plan.close) {
       log("INFO", `No longer polled: ${this.#reasonToClose(state)}.`, state.queue.model);
       this.#begin(this.#close(state.queue));
@@ -195,11 +198,14 @@ export class PollScheduler {
     const statuses = new Map(this.#options.pool.list().map((status) => [taskQueueOf(status), status]));
     return this.#queues.map((queue) => {
       const status = statuses.get(queue.taskQueue);
-      const isUnhealthy = status?.state === "unhealthy" || queue.model.memoryMiB > this.#options.budgetMiB;
+      const tries = status?.isOnTrial === true;
+      const isUnhealthy =
+        (status?.state === "unhealthy" && !tries) || queue.model.memoryMiB > this.#options.budgetMiB;
       const refuses = isUnhealthy && this.#refused.has(queue.taskQueue);
       return {
         queue,
         refuses,
+        tries,
         needMiB: refuses || queue.isRefusing ? 0 : (status?.needMiB ?? queue.model.memoryMiB),
         pinned: queue.model.pinned,
         lastUsedMs: status?.lastUsedMs ?? 0,
@@ -237,9 +243,11 @@ export class PollScheduler {
     this.#moves.add(done);
   }
 
-  async #open(queue: Queue, refuses: boolean): Promise<void> {
+  async #open({ queue, refuses, tries }: PlannedQueue): Promise<void> {
     queue.mode = "opening";
     queue.isRefusing = refuses;
+    queue.isTrying = tries;
+    if (tries) this.#options.log("INFO", "Takes one request to try whether it works again.", queue.model);
     if (refuses)
       this.#options.log(
         "WARN",
@@ -248,7 +256,8 @@ export class PollScheduler {
         queue.model,
       );
     delete queue.waitingSinceMs;
-    const polling = await this.#options.startPolling(queue.model, () => this.#step());
+    const model = tries ? { ...queue.model, slots: 1 } : queue.model;
+    const polling = await this.#options.startPolling(model, () => this.#step());
     polling.ended.catch((error) => this.#fail(error));
     queue.polling = polling;
     queue.openSinceMs = performance.now();
@@ -260,6 +269,7 @@ export class PollScheduler {
     await queue.polling?.stop();
     delete queue.polling;
     delete queue.isRefusing;
+    delete queue.isTrying;
     queue.mode = "closed";
   }
 
@@ -318,4 +328,9 @@ function couldBePolled({ queue, unavailable }: PlannedQueue): boolean {
 /** A queue that was opened to refuse requests while the model was unhealthy, which it no longer is. */
 function isWronglyRefusing({ queue, refuses }: PlannedQueue): boolean {
   return queue.mode === "open" && queue.isRefusing === true && !refuses;
+}
+
+/** A queue that was opened for a trial, which is over: its model works. One that does not work is closed. */
+function hasBeenTried({ queue, tries, unavailable }: PlannedQueue): boolean {
+  return queue.mode === "open" && queue.isTrying === true && !tries && !unavailable;
 }

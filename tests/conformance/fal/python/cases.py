@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+import uuid
 
 import fal_client
 
@@ -64,7 +65,7 @@ def invalid():
 
 def crashed():
     started = time.time()
-    error = failure(lambda: fal_client.run(STUB, {"fail": "crash"}))
+    error = failure(lambda: fal_client.run(STUB, {"fail": "crash", "prompt": str(uuid.uuid4())}))
     return {**error, "seconds": time.time() - started}
 
 
