@@ -111,8 +111,9 @@ export async function runAllInOne({ flags = [] }: { flags?: string[] } = {}): Pr
       if (platform) void platform.stop().then(() => process.exit(0), refuseStart);
     });
     platform = await startPlatform(config, log, say, interrupted.signal);
-    const { url, adminUrl, temporalUi } = platform;
-    if (isJson) log.info({ url, adminUrl, temporalUi: temporalUi?.url }, "all-in-one is ready");
+    const { url, adminUrl, temporalUi, keptKey } = platform;
+    const kept = keptKey && `; its key is in ${keptKey.file}`;
+    if (isJson) log.info({ url, adminUrl, temporalUi: temporalUi?.url }, `all-in-one is ready${kept ?? ""}`);
     if (format !== "json")
       process.stdout.write(`${readyText(platform, { isTerminal: process.stdout.isTTY === true })}\n`);
     await platform.ended;

@@ -1,9 +1,11 @@
+import { execFile } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, readFile, readlink, rm } from "node:fs/promises";
 import { type IncomingMessage, type OutgoingHttpHeaders, request } from "node:http";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { promisify } from "node:util";
 import { Connection, type TLSConfig } from "@temporalio/client";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, test } from "vitest";
 import { leakCheck } from "../../tests/setup/leak-check.ts";
@@ -51,9 +53,25 @@ test("starts the wanted services, and restarts a killed one at the same address"
   // With the credential of the first start.
   expect(await isServed(stack.temporal?.url ?? "", stack.temporal?.tls)).toBe(true);
 
+  // The way to Temporal's server and its UI is a process of its own.
+  lines.length = 0;
+  for (const pid of await doors()) process.kill(pid, "SIGKILL");
+  await expect.poll(() => lines).toContain("Temporal is back");
+  expect(await isServed(stack.temporal?.url ?? "", stack.temporal?.tls)).toBe(true);
+
   await stack.stop();
+  expect(await doors()).toEqual([]);
   expect([stack.temporal?.pid, stack.postgres?.pid].map((pid) => isAlive(pid ?? 0))).toEqual([false, false]);
 });
+
+/** Finds the doors that this process has opened. */
+async function doors(): Promise<number[]> {
+  const { stdout } = await promisify(execFile)("ps", ["-eo", "pid=,ppid=,args="]);
+  return stdout.split("\n").flatMap((line) => {
+    const [, pid, parent, args = ""] = /^\s*(\d+)\s+(\d+)\s+(.*)$/.exec(line) ?? [];
+    return Number(parent) === process.pid && args.includes("door.mjs") ? [Number(pid)] : [];
+  });
+}
 
 async function isServed(address: string, tls?: ServiceTls): Promise<boolean> {
   const connection = await Connection.connect({
