@@ -16,6 +16,7 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 /** The program of each task, and its first arguments. */
 const TASKS = {
   "bench:engine": ["tests/load/bench-engine.ts"],
+  "bench:isolation": ["tests/load/bench-isolation.ts"],
   "bench:limits": ["tests/load/bench-limits.ts"],
   "bench:pipeline": ["tests/load/bench-pipeline.ts"],
   "bench:queue": ["tests/load/bench-queue.ts"],

@@ -1,7 +1,13 @@
 import { expect, test } from "vitest";
 import type { EngineView } from "../../../api/admin/routes/engines/engines.ts";
 import type { HealthView } from "../../../api/health/routes.ts";
-import { engineFinding, originFinding, platformFinding, serviceFindings } from "./doctor.ts";
+import {
+  engineFinding,
+  isolationFinding,
+  originFinding,
+  platformFinding,
+  serviceFindings,
+} from "./doctor.ts";
 
 const engine = (change: Partial<EngineView>): EngineView => ({
   endpoint_id: "acme/echo",
@@ -99,3 +105,17 @@ test.each([undefined, "http://localhost:8080", "http://[::1]:8080"])(
   "asks for no origin of files on the machine alone: %s",
   (publicUrl) => expect(originFinding({ host: "127.0.0.1", publicUrl, filesUrl: undefined })).toBeUndefined(),
 );
+
+test("names the layers of isolation that a host lacks, with the remedy", () => {
+  const layers = { namespaces: false, user: true, landlock: true, seccomp: true, limits: true };
+  const lacking = { layers, missing: [{ layer: "namespaces", reason: "EPERM", remedy: "permit them" }] };
+  const found = {
+    message:
+      "engines are isolated by a user of its own, Landlock, seccomp, limits and no privileges; " +
+      "missing: namespaces (EPERM)",
+    remedy: "namespaces: permit them",
+  };
+  expect(isolationFinding(lacking, false)).toEqual({ state: "note", ...found });
+  expect(isolationFinding(lacking, true)).toEqual({ state: "missing", ...found });
+  expect(isolationFinding({ layers, missing: [] }, true)).toMatchObject({ state: "ok" });
+});

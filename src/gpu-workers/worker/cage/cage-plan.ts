@@ -57,6 +57,7 @@ const SYSTEM = [
   "/etc/ld.so.conf.d",
   "/etc/localtime",
   "/etc/ssl/openssl.cnf",
+  "/etc/ssl/certs",
   "/etc/pki/tls/openssl.cnf",
   "/etc/alternatives",
   "/sys/devices/system",

@@ -205,6 +205,18 @@ describe.skipIf(!hasAll)("an isolated engine", () => {
     expect(await other.spawned.exited).toBe("was ended by SIGKILL");
   });
 
+  it("starts whatever the umask of the GPU worker is", async () => {
+    const folder = join(home, "empty");
+    mkdirSync(folder);
+    const mask = process.umask(0o077);
+    try {
+      const { first } = await start("console.log('up')", cageOf(probed.layers), folder);
+      expect(await first).toBe("up");
+    } finally {
+      process.umask(mask);
+    }
+  });
+
   it("leaves no folder behind", async () => {
     const { spawned } = await start("process.exit(0)", cageOf(probed.layers));
     await spawned.exited;

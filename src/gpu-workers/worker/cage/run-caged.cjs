@@ -17,7 +17,7 @@ const {
   symlinkSync,
   writeFileSync,
 } = require("node:fs");
-const { arch, chdir, env, exit } = require("node:process");
+const { arch, chdir, env, exit, umask } = require("node:process");
 const { dirname, join } = require("node:path");
 const { getSystemErrorName } = require("node:util");
 const koffi = require("koffi");
@@ -216,7 +216,12 @@ function enterCage(plan) {
   // The kernel ends an engine rather than anybody else when the machine's memory runs out.
   if (plan.limits) writeFileSync("/proc/self/oom_score_adj", "1000");
   const readable = plan.readable.filter((path) => statSync(path, { throwIfNoEntry: false }));
-  if (plan.namespaces) enterPrivateRoot({ ...plan, readable });
+  if (plan.namespaces) {
+    // The engine's own user passes through the folders that are made here.
+    const mask = umask(0o022);
+    enterPrivateRoot({ ...plan, readable });
+    umask(mask);
+  }
   dropCapabilities();
   if (plan.user !== undefined) becomeUser(plan.user);
   clearCapabilities();
