@@ -90,9 +90,10 @@ beforeEach(async () => {
       countUploadBytes: async () => () => {},
       reserveQueued: async () => undefined,
       reserveSpend: async () => undefined,
+      checkStorage: async () => {},
       of: async () => ({ owner: {}, key: {} }),
     },
-    files: { begin: async () => reach() },
+    files: { begin: async () => reach(), announce: async () => {} },
     objects: {
       put: async (_key: string, body: Readable) => {
         for await (const _ of body);

@@ -73,6 +73,7 @@ function createTestGateway() {
       countCall: async () => {},
       reserveQueued: async () => undefined,
       reserveSpend: async () => undefined,
+      checkStorage: async () => {},
       of: async () => ({ owner: {}, key: {} }),
     },
     budgets: wideBudgets(),

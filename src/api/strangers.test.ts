@@ -114,7 +114,7 @@ beforeEach(async () => {
     limits: createOwnerLimits({
       effectiveLimits: { of: async ({ ownerId }) => ({ owner: ownerId === "ann" ? plan : {}, key: {} }) },
       quotas: createMemoryQuotas(),
-      load: { unfinished: async () => 0, spent: async () => 0 },
+      load: { unfinished: async () => 0, spent: async () => 0, stored: async () => ({ bytes: 0, files: 0 }) },
       log,
     }),
     budgets,

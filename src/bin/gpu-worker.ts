@@ -230,7 +230,10 @@ async function createGpuActivities(
       checkNode: createCheckNode(findModel, parts.config.inputs.coercion),
       fetchInput,
       nodeCache,
-      keptBytes: new ByteBudget(LIMITS.artifactsKeptBytesMax),
+      output: {
+        keptBytes: new ByteBudget(LIMITS.artifactsKeptBytesMax),
+        outputBytesMax: parts.config.worker.outputMiB * 2 ** 20,
+      },
       recordOutcome: createRecordOutcome({ ...parts, clock: systemClock }),
       nameArtifact: createNameArtifact(await parts.secrets.secret("artifacts")),
       storeWait: {

@@ -504,6 +504,13 @@ export const SETTINGS = {
         "or nine tenths of the memory of the GPU.",
       { unit: "MiB" },
     ),
+    outputMiB: setting(
+      "TEMPERA_WORKER_OUTPUT_MIB",
+      number(z.number().int().min(1).max(1_000_000_000)),
+      2_048,
+      "Size of all files that one request may produce, in MiB. A request that produces more ends with " +
+        "`output_too_large`.",
+    ),
     graceSeconds: setting(
       "TEMPERA_GRACE_SECONDS",
       number(z.number().min(0).max(86_400)),

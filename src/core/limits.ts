@@ -81,6 +81,8 @@ export const LIMITS = {
    * repeated when the store fails.
    */
   artifactsKeptBytesMax: 64 * 1024 * 1024,
+  /** Files that one run produces: their records and addresses are read together. */
+  outputFilesMax: 1_000,
   /** Hand-overs of one request by GPU workers that use up no attempt, besides those because of a store. */
   handOversMax: 100,
   /**

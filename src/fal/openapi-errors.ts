@@ -28,6 +28,7 @@ const OF_ACTION: Record<DescribedAction, ErrorCode[]> = {
     "endpoint_unknown",
     "disabled_by_operator",
     "spend_limit",
+    "storage_limit",
     "body_not_json",
     "webhook_invalid",
     "pipeline_limit",

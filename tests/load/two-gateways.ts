@@ -25,6 +25,7 @@ async function startBoth(parts: Parts): Promise<Role> {
         countCall: async () => {},
         reserveQueued: async () => undefined,
         reserveSpend: async () => undefined,
+        checkStorage: async () => {},
         countUploadBytes: async () => () => {},
       },
     },

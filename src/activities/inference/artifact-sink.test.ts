@@ -4,11 +4,12 @@ import { buffer } from "node:stream/consumers";
 import { describe, expect, it } from "vitest";
 import type { ArtifactHead } from "../../core/engines/engine.ts";
 import { storeFull } from "../../core/errors/store-failure.ts";
+import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { createNameArtifact } from "../../core/files/artifact.ts";
 import { keptPrivate, type Lifecycle } from "../../core/files/lifecycle.ts";
 import type { JsonObject } from "../../core/json/json.ts";
 import { LIMITS } from "../../core/limits.ts";
-import { ArtifactSink } from "./artifact-sink.ts";
+import { ArtifactSink, type ArtifactSinkOptions } from "./artifact-sink.ts";
 import { ByteBudget } from "./byte-budget.ts";
 
 const BYTES = Buffer.from("an image");
@@ -45,11 +46,20 @@ const sinkOn = (
   objects: Pick<ReturnType<typeof createObjects>, "put" | "delete">,
   inline = false,
   keptBytes = new ByteBudget(LIMITS.artifactsKeptBytesMax),
+  counting: Partial<ArtifactSinkOptions["files"]> = {},
 ) =>
   new ArtifactSink({
     objects,
     keptBytes,
-    files: { begin: unexpected, claim: unexpected, store: unexpected },
+    outputBytesMax: 2 ** 30,
+    files: {
+      begin: unexpected,
+      claim: unexpected,
+      store: unexpected,
+      countArtifact: async () => true,
+      uncountArtifacts: async () => {},
+      ...counting,
+    },
     clock: { nowMs: () => 0 },
     nameArtifact: NAMES,
     filesUrl: "http://localhost:8080",
@@ -163,7 +173,12 @@ const recordingSink = (
   new ArtifactSink({
     objects,
     keptBytes: new ByteBudget(LIMITS.artifactsKeptBytesMax),
-    files: files as ReturnType<typeof createRecord>,
+    outputBytesMax: 2 ** 30,
+    files: {
+      ...files,
+      countArtifact: unexpected,
+      uncountArtifacts: unexpected,
+    } as ArtifactSinkOptions["files"],
     clock: { nowMs: () => 0 },
     nameArtifact: NAMES,
     filesUrl: "http://localhost:8080",
@@ -209,6 +224,65 @@ describe("a produced file with a lifecycle", () => {
     goOn();
     await slow;
     expect([...objects.stored.keys()]).toEqual([record.stored()]);
+  });
+});
+
+describe("a produced file without a lifecycle", () => {
+  const budget = () => new ByteBudget(LIMITS.artifactsKeptBytesMax);
+
+  it("is counted for its owner before it is stored", async () => {
+    const objects = createObjects();
+    const seen: unknown[] = [];
+    const sink = sinkOn(objects, false, budget(), {
+      countArtifact: async (artifact) => {
+        seen.push(artifact, objects.stored.size);
+        return true;
+      },
+    });
+    await sink.store(HEAD, chunks(BYTES));
+    expect(seen).toEqual([{ ownerId: "ann", objectKey: KEY, bytes: BYTES.length }, 0]);
+  });
+
+  it("is not stored when its owner has no room for it", async () => {
+    const objects = createObjects();
+    const sink = sinkOn(objects, false, budget(), {
+      countArtifact: () => Promise.reject(new TemperaError("storage_limit")),
+    });
+    await expect(sink.store(HEAD, chunks(BYTES))).rejects.toMatchObject({ code: "storage_limit" });
+    expect(objects.stored.size).toBe(0);
+  });
+
+  it.each([
+    ["counts no more", true, [[KEY]]],
+    ["of an earlier run goes on counting", false, []],
+  ])("that cannot be stored %s", async (_, isNew, expected) => {
+    const uncounted: string[][] = [];
+    const broken = { ...createObjects(), put: () => Promise.reject(new Error("broken")) };
+    const sink = sinkOn(broken, false, budget(), {
+      countArtifact: async () => isNew,
+      uncountArtifacts: async (keys) => void uncounted.push(keys),
+    });
+    await expect(sink.store(HEAD, chunks(BYTES))).rejects.toThrow("broken");
+    expect(uncounted).toEqual(expected);
+  });
+
+  it("is stored uncounted while PostgreSQL is away: a result does not wait for that", async () => {
+    const objects = createObjects();
+    const sink = sinkOn(objects, false, budget(), {
+      countArtifact: () =>
+        Promise.reject(new TemperaError("store_unavailable", "away", { store: "PostgreSQL" })),
+    });
+    await sink.store(HEAD, chunks(BYTES));
+    expect(objects.stored.size).toBe(1);
+  });
+});
+
+it("a run produces a bounded number of files", async () => {
+  const sink = sinkOn(createObjects());
+  for (let index = 0; index < LIMITS.outputFilesMax; index++)
+    await sink.store({ ...HEAD, index }, chunks(BYTES));
+  await expect(sink.store({ ...HEAD, index: LIMITS.outputFilesMax }, chunks(BYTES))).rejects.toMatchObject({
+    code: "output_too_large",
   });
 });
 

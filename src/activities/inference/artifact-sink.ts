@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { Readable } from "node:stream";
 import type { ArtifactHead } from "../../core/engines/engine.ts";
+import { isStoreFailure } from "../../core/errors/store-failure.ts";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { artifactKey, artifactUrl, type NameArtifact } from "../../core/files/artifact.ts";
 import { fileKey, fileUrl, producedFileId, safeFileName } from "../../core/files/file.ts";
@@ -18,10 +19,12 @@ import { isWaitedFor } from "./store-wait.ts";
 
 export interface ArtifactSinkOptions {
   objects: Pick<ObjectStore, "put" | "delete">;
-  files: Pick<FileStore, "begin" | "claim" | "store">;
+  files: Pick<FileStore, "begin" | "claim" | "store" | "countArtifact" | "uncountArtifacts">;
   clock: Clock;
   /** Memory of this GPU worker for files on their way to the store. */
   keptBytes: ByteBudget;
+  /** Bytes of all files of the run together. */
+  outputBytesMax: number;
   nameArtifact: NameArtifact;
   /** Base of the URLs under which the files are served. */
   filesUrl: string;
@@ -51,6 +54,8 @@ export class ArtifactSink implements Disposable {
   /** File objects of the output, by the engine's number of the file. */
   readonly #produced = new Map<number, JsonObject>();
   readonly #urls = new Set<string>();
+  /** Bytes that the engine has announced. */
+  #bytes = 0;
   /** The storing of each file that is kept because a store did not take it. */
   readonly #kept: { bytes: number; put: () => Promise<void> }[] = [];
   #ended = false;
@@ -59,9 +64,14 @@ export class ArtifactSink implements Disposable {
     this.#options = options;
   }
 
-  /** Takes one file of the engine. Rejects with `runner_incomplete_response` when its bytes are wrong. */
+  /**
+   * Takes one file of the engine. Rejects with `runner_incomplete_response` when its bytes are wrong, with
+   * `output_too_large` when the run's files are together too many or too large, and with `storage_limit` when
+   * their owner has no room for it.
+   */
   async store(head: ArtifactHead, chunks: AsyncIterable<Uint8Array>): Promise<void> {
     const { inline } = this.#options;
+    this.#count(head);
     const bytes = verified(head, chunks);
     let url: string;
     if (inline && head.bytes <= LIMITS.inlineFileBytesMax) url = dataUri(head, await collected(head, bytes));
@@ -77,6 +87,23 @@ export class ArtifactSink implements Disposable {
       file_name: head.fileName,
       file_size: head.bytes,
     });
+  }
+
+  /** Counts a file before any of it is stored. */
+  #count(head: ArtifactHead): void {
+    const { outputBytesMax } = this.#options;
+    this.#bytes += head.bytes;
+    if (this.#bytes > outputBytesMax)
+      throw new TemperaError(
+        "output_too_large",
+        `The files of one request may have ${outputBytesMax.toLocaleString("en-US")} bytes together, ` +
+          "and these have more. Ask for less, or the operator for more.",
+      );
+    if (!this.#produced.has(head.index) && this.#produced.size >= LIMITS.outputFilesMax)
+      throw new TemperaError(
+        "output_too_large",
+        `This request has produced ${LIMITS.outputFilesMax} files, as many as one may. Ask for fewer.`,
+      );
   }
 
   /** Stores the files that are kept. @param retry does the storing of one file, again if need be */
@@ -133,14 +160,35 @@ export class ArtifactSink implements Disposable {
 
   /** Returns the address of a file, and how it is stored. */
   #targetOf(head: ArtifactHead): FileTarget {
-    const { job, objects, filesUrl, nameArtifact } = this.#options;
+    const { job, filesUrl, nameArtifact } = this.#options;
     if (job.lifecycle) return this.#recordedTargetOf(head, job.lifecycle);
     // A file without a lifecycle has a key that is made of its owner and its content.
     const key = artifactKey({ ...head, name: nameArtifact(job.ownerId, head.sha256) });
     return {
       url: artifactUrl(filesUrl, key),
-      put: (body) => objects.put(key, body(), { bytes: head.bytes, contentType: head.contentType }),
+      put: (body) => this.#putArtifact(key, body, head),
     };
+  }
+
+  /** Counts an artifact for its owner, then stores it. It does not count when it cannot be stored. */
+  async #putArtifact(key: string, body: () => Buffer | Readable, head: ArtifactHead): Promise<void> {
+    const { job, objects, files, warn } = this.#options;
+    const { ownerId } = job;
+    const isNew = await files.countArtifact({ ownerId, objectKey: key, bytes: head.bytes }).catch((error) => {
+      if (!isStoreFailure(error)) throw error;
+      // A result does not wait for its being counted.
+      warn(`the file ${key} does not count for its owner: ${error.message}`);
+      return false;
+    });
+    try {
+      await objects.put(key, body(), { bytes: head.bytes, contentType: head.contentType });
+    } catch (error) {
+      if (isNew)
+        await files
+          .uncountArtifacts([key], ownerId)
+          .catch((failure) => warn(`the file ${key} counts though it is not stored: ${String(failure)}`));
+      throw error;
+    }
   }
 
   /**
@@ -154,15 +202,18 @@ export class ArtifactSink implements Disposable {
     const name = safeFileName(head.fileName, contentType);
     const key = fileKey(fileId);
     const put = async (body: () => Buffer | Readable): Promise<void> => {
-      await files.begin({
-        fileId,
-        ownerId: job.ownerId,
-        name,
-        contentType,
-        lifecycle,
-        uploadUntilMs: clock.nowMs() + LIMITS.uploadBodyMs,
-      });
-      const claimed = await files.claim(fileId, key);
+      await files.begin(
+        {
+          fileId,
+          ownerId: job.ownerId,
+          name,
+          contentType,
+          lifecycle,
+          uploadUntilMs: clock.nowMs() + LIMITS.uploadBodyMs,
+        },
+        head.bytes,
+      );
+      const claimed = await files.claim(fileId, key, head.bytes);
       if (!claimed) return;
       if (claimed.before !== undefined && claimed.before !== key) this.#discard(claimed.before);
       await objects.put(key, body(), { bytes: head.bytes, contentType });

@@ -21,8 +21,8 @@ export interface InferDependencies {
   /** Read by a retried attempt, for an outcome that the event log has lost. */
   requests: Pick<RequestStore, "find">;
   objects: ObjectStore;
-  /** The records of produced files that have a lifecycle. */
-  files: Pick<FileStore, "begin" | "claim" | "store">;
+  /** The records of produced files that have a lifecycle, and the count of all others. */
+  files: Pick<FileStore, "begin" | "claim" | "store" | "countArtifact" | "uncountArtifacts">;
   clock: Clock;
   /** Cancels, as the event log announces them within milliseconds. */
   running: RunningRequests;
@@ -34,13 +34,21 @@ export interface InferDependencies {
   nodeCache: Pick<NodeCache, "lookUp">;
   /** The finish step, taken here when the model returned an output. */
   recordOutcome: ReturnType<typeof createRecordOutcome>;
-  /** Memory for files on their way to the store, which all runs of this worker share. */
-  keptBytes: ByteBudget;
+  /** Bounds of the files that runs produce. */
+  output: OutputBounds;
   /** Names the files that need no record. */
   nameArtifact: NameArtifact;
   /** Base of the URLs under which files are served. */
   filesUrl: string;
   storeWait: StorePatience;
+}
+
+/** Bounds of the files that runs produce. */
+export interface OutputBounds {
+  /** Memory for files on their way to the store, which all runs of this worker share. */
+  keptBytes: ByteBudget;
+  /** Bytes of all files of one request together. */
+  outputBytesMax: number;
 }
 
 /** Longest waits of jobs for stores that take no writes or are away, in milliseconds. */

@@ -168,6 +168,7 @@ export class InferenceAttempt implements Disposable {
     const { requestId, ownerId, endpoint, version } = this.#job;
     using sink = new ArtifactSink({
       ...this.#dependencies,
+      ...this.#dependencies.output,
       job: this.#job,
       inline: input.sync_mode === true,
       warn: this.#warn,

@@ -1,4 +1,5 @@
 /** The ways to find a batch of expired or orphaned data: by owner, by folder of the object store. */
+import type { FileStore } from "../../core/files/file-store.ts";
 import type { ListedObject, ObjectStore } from "../../core/files/object-store.ts";
 import type { Clock } from "../../core/operations/clock.ts";
 import type { Log } from "../../core/operations/log.ts";
@@ -23,7 +24,7 @@ export interface PurgeDependencies {
   jobs: Pick<Jobs, "describe" | "forget">;
   /** The index of log lines, where it is not the record itself. */
   logSearch: Pick<LogSearch, "remove">;
-  files: { remove(fileIds: string[]): Promise<void> };
+  files: Pick<FileStore, "remove" | "uncountArtifacts">;
   policy: RetentionPolicy;
   clock: Clock;
   log: Log;
@@ -89,11 +90,14 @@ export function ofObjects({
   folder,
   ageMs,
   select,
+  forget,
 }: {
   kind: DeletedKind;
   folder: string;
   ageMs: (dependencies: PurgeDependencies) => number | null;
   select: (dependencies: PurgeDependencies, objects: ListedObject[]) => Promise<ListedObject[]>;
+  /** Notes that these keys have no bytes any more. */
+  forget?: (dependencies: PurgeDependencies, keys: string[]) => Promise<void>;
 }): Purge {
   return async (dependencies, after, limit) => {
     const { objects, retention, clock } = dependencies;
@@ -103,6 +107,10 @@ export function ofObjects({
     const old = page.filter(({ modifiedAtMs }) => modifiedAtMs + age <= clock.nowMs());
     const selected = old.length === 0 ? [] : await select(dependencies, old);
     for (const { key } of selected) await objects.delete(key);
+    await forget?.(
+      dependencies,
+      selected.map(({ key }) => key),
+    );
     await retention.count(kind, selected.length);
     return { deleted: selected.length, after: page.at(-1)?.key, done: page.length < limit };
   };

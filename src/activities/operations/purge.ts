@@ -96,6 +96,7 @@ const purgeArtifacts = ofObjects({
     const used = await retention.artifactsInUse(objects.map(({ key }) => key));
     return objects.filter(({ key }) => !used.has(key));
   },
+  forget: ({ files }, keys) => files.uncountArtifacts(keys),
 });
 
 const purgeOrphanedPayloads = inFolders(["inputs/", "outcomes/"], (folder) =>

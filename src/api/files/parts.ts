@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import type { Context } from "hono";
-import { TemperaError } from "../../core/errors/tempera-error.ts";
+import { errorInfo, TemperaError } from "../../core/errors/tempera-error.ts";
 import { type FilePart, type FileRecord, fileKey, fileUrl, type NewFile } from "../../core/files/file.ts";
 import { createSignatures } from "../../core/files/signatures.ts";
 import { LIMITS } from "../../core/limits.ts";
@@ -26,11 +26,17 @@ interface UploadPath {
 
 /** Records a file that will be uploaded in parts. */
 export async function beginParts(
-  { objects, files }: Pick<UploadDependencies, "objects" | "files">,
+  { objects, files, log }: Pick<UploadDependencies, "objects" | "files" | "log">,
   file: NewFile,
 ): Promise<void> {
-  const objectKey = fileKey(file.fileId);
-  await files.begin({ ...file, objectKey, partsId: await objects.beginParts(objectKey, file.contentType) });
+  const key = fileKey(file.fileId);
+  const uploadId = await objects.beginParts(key, file.contentType);
+  await files.begin({ ...file, objectKey: key, partsId: uploadId }).catch(async (error) => {
+    await objects
+      .abortParts({ key, uploadId })
+      .catch((failure) => log.warn({ key, err: errorInfo(failure) }, "a refused upload was not aborted"));
+    throw error;
+  });
 }
 
 /** `POST /files/upload/multipart`: begins a file in parts. Answers its address and the id of the upload. */
@@ -102,16 +108,26 @@ export function createPart(api: UploadDependencies) {
     if (body.bytes === 0) throw new TemperaError("upload_parts_invalid", "A part has at least one byte.");
     const others = (await api.files.parts(file.fileId)).filter((part) => part.number !== number);
     checkTotal(body.bytes + bytesOf(others));
-    const etag = await countUpload(api, { ownerId: file.ownerId, bytes: body.bytes }, async () => {
-      const put = await api.objects.putPart(
-        { key: file.objectKey, uploadId: file.partsId },
-        number,
-        body.stream,
-        body.bytes,
-      );
-      if (!(await api.files.putPart(file.fileId, { number, etag: put, bytes: body.bytes })))
-        throw new TemperaError("upload_finished", "The upload is complete; it takes no more parts.");
-      return put;
+    const { ownerId, fileId, objectKey, partsId } = file;
+    const { bytes } = body;
+    const etag = await countUpload(api, {
+      ownerId,
+      fileId,
+      objectKey,
+      bytes,
+      // A part that is sent again counts again, until the upload is complete.
+      announce: () => api.files.announce(fileId, objectKey, bytes),
+      store: async () => {
+        const put = await api.objects.putPart(
+          { key: objectKey, uploadId: partsId },
+          number,
+          body.stream,
+          bytes,
+        );
+        if (!(await api.files.putPart(fileId, { number, etag: put, bytes })))
+          throw new TemperaError("upload_finished", "The upload is complete; it takes no more parts.");
+        return put;
+      },
     });
     return answerJson(c, { partNumber: number, etag: `"${etag}"` }, 200, { etag: `"${etag}"` });
   };

@@ -26,7 +26,7 @@ import { filesAddressOf } from "../http/address.ts";
 import { answerJson } from "../http/answer-json.ts";
 import { countUpload } from "../limits/count-upload.ts";
 import { createFileCaller } from "./caller.ts";
-import { uploadBody, uploadCoding } from "./upload-body.ts";
+import { type UploadBody, uploadBody, uploadCoding } from "./upload-body.ts";
 
 export type UploadDependencies = Pick<
   ApiDependencies,
@@ -135,6 +135,18 @@ export async function storeFile(
   if (existing.stored.etag !== etag) throw new TemperaError("upload_finished");
 }
 
+/** Stores the bytes of an upload and marks it as uploaded. */
+async function storeBody(
+  api: Parameters<typeof storeFile>[0],
+  file: NewFile,
+  objectKey: string,
+  body: UploadBody,
+): Promise<void> {
+  const { bytes, stream } = body;
+  await api.objects.put(objectKey, stream, { bytes, contentType: file.contentType });
+  await storeFile(api, file, objectKey, { bytes, etag: body.sha256() });
+}
+
 /** `POST /files/upload`: accepts a whole file in one body. Answers its address. */
 export function createUpload(api: UploadDependencies) {
   const callerOf = createFileCaller(api);
@@ -143,10 +155,13 @@ export function createUpload(api: UploadDependencies) {
     const file = await readAnnouncedFile(c, api, caller, api.clock.nowMs() + LIMITS.uploadBodyMs);
     const body = uploadBody(c, LIMITS.fileBytesMax);
     const objectKey = fileKey(file.fileId, uploadCoding(c));
-    await countUpload(api, { ownerId: caller.ownerId, bytes: body.bytes }, async () => {
-      await api.files.begin({ ...file, objectKey });
-      await api.objects.put(objectKey, body.stream, { bytes: body.bytes, contentType: file.contentType });
-      await storeFile(api, file, objectKey, { bytes: body.bytes, etag: body.sha256() });
+    await countUpload(api, {
+      ownerId: caller.ownerId,
+      fileId: file.fileId,
+      objectKey,
+      bytes: body.bytes,
+      announce: () => api.files.begin({ ...file, objectKey }, body.bytes),
+      store: () => storeBody(api, file, objectKey, body),
     });
     return answerJson(c, { access_url: privateAddress(api, file, fileUrl(filesAddressOf(c, api), file)) });
   };
@@ -170,6 +185,22 @@ export function createReceive(api: UploadDependencies) {
     return answerJson(c, {}, 200, { etag: `"${stored.etag}"` });
   };
 
+  /** Takes the upload over from an earlier, interrupted try, whose bytes are deleted. */
+  const claim = async ({ fileId }: FileRecord, objectKey: string, bytes: number): Promise<void> => {
+    const claimed = await api.files.claim(fileId, objectKey, bytes);
+    if (!claimed) throw new TemperaError("upload_finished");
+    const { before } = claimed;
+    if (before === undefined) return;
+    api.objects
+      .delete(before)
+      .catch((error) =>
+        api.log.warn(
+          { before, err: errorInfo(error) },
+          "the object of an interrupted upload was not deleted",
+        ),
+      );
+  };
+
   return async (c: Context, { fileId, name }: { fileId: string; name: string }): Promise<Response> => {
     signatures.checkUpload(fileId, c.req.query("upload"));
     const file = await api.files.find(fileId);
@@ -182,24 +213,14 @@ export function createReceive(api: UploadDependencies) {
     if (file.stored) return receiveAgain(c, file);
     const body = uploadBody(c, LIMITS.fileBytesMax);
     const objectKey = fileKey(fileId, uploadCoding(c));
-    const etag = await countUpload(api, { ownerId: file.ownerId, bytes: body.bytes }, async () => {
-      const claimed = await api.files.claim(fileId, objectKey);
-      if (!claimed) throw new TemperaError("upload_finished");
-      if (claimed.before !== undefined) {
-        const { before } = claimed;
-        api.objects
-          .delete(before)
-          .catch((error) =>
-            api.log.warn(
-              { before, err: errorInfo(error) },
-              "the object of an interrupted upload was not deleted",
-            ),
-          );
-      }
-      await api.objects.put(objectKey, body.stream, { bytes: body.bytes, contentType: file.contentType });
-      await storeFile(api, file, objectKey, { bytes: body.bytes, etag: body.sha256() });
-      return body.sha256();
+    await countUpload(api, {
+      ownerId: file.ownerId,
+      fileId,
+      objectKey,
+      bytes: body.bytes,
+      announce: () => claim(file, objectKey, body.bytes),
+      store: () => storeBody(api, file, objectKey, body),
     });
-    return answerJson(c, {}, 200, { etag: `"${etag}"` });
+    return answerJson(c, {}, 200, { etag: `"${body.sha256()}"` });
   };
 }

@@ -27,6 +27,7 @@ beforeEach(() => {
     load: {
       unfinished: () => Promise.reject(new Error("the stores were counted")),
       spent: () => Promise.reject(new Error("the stores were counted")),
+      stored: () => Promise.reject(new Error("the stores were counted")),
     },
     log: silent,
   });
@@ -62,6 +63,7 @@ describe("calls", () => {
   it("need no store without a limit", async () => {
     await outcomes(3);
     expect(await limits.reserveQueued(CALLER)).toBeUndefined();
+    await limits.checkStorage(CALLER);
     expect(await limits.reserveSpend(CALLER, { unit: "image", unitPrice: 1, currency: "USD" })).toBeDefined();
     (await limits.countUploadBytes("ann", 1e12))();
     expect(counted).toEqual([]);

@@ -3,6 +3,7 @@
  * what is used of them (`usage-counter.ts`), and what a request reserves of them (`reservations.ts`).
  */
 import { TemperaError } from "../../core/errors/tempera-error.ts";
+import { type StoredTotal, storageLimit } from "../../core/files/storage-limit.ts";
 import type { Price } from "../../core/models/model.ts";
 import type { Log } from "../../core/operations/log.ts";
 import type { OwnerLoad } from "../../core/owners/owner-load.ts";
@@ -34,6 +35,9 @@ export interface OwnerLimits {
    * `spend_limit`. A model without a price costs nothing.
    */
   reserveSpend(caller: Caller, price: Price | undefined): Promise<Reservation | undefined>;
+
+  /** Rejects with `storage_limit` when the owner has no room for another file, or another byte. */
+  checkStorage(caller: Caller): Promise<void>;
 
   /**
    * Counts the bytes of an upload that begins, and returns a function that gives them back, for an upload
@@ -86,11 +90,16 @@ export function createOwnerLimits(parts: LimitParts): OwnerLimits {
     day: new UsageCounter({ count: (ownerId) => load.spent(ownerId, "day"), log }),
     month: new UsageCounter({ count: (ownerId) => load.spent(ownerId, "month"), log }),
   };
+  const stored: Stored = {
+    bytes: new UsageCounter({ count: async (ownerId) => (await load.stored(ownerId)).bytes, log }),
+    files: new UsageCounter({ count: async (ownerId) => (await load.stored(ownerId)).files, log }),
+  };
   return {
     of: (caller) => effectiveLimits.of(caller),
     countCall: (caller) => countCall(parts, caller),
     reserveQueued: (caller) => reserveQueued(parts, queued, caller),
     reserveSpend: (caller, price) => reserveSpend(parts, spent, caller, price),
+    checkStorage: (caller) => checkStorage(parts, stored, caller),
     countUploadBytes: (ownerId, bytes) => countUploadBytes(parts, ownerId, bytes),
   };
 }
@@ -178,6 +187,19 @@ function spendExhausted(period: "day" | "month", max: number, currency: string):
     `User is locked. Reason: Exhausted balance. You may spend ${max} ${currency} a ${period}; ` +
       `that is used up, or this request would exceed it. The limit resets ${reset} (UTC).`,
   );
+}
+
+/** What owners have stored. The stores themselves refuse what does not fit. */
+type Stored = Record<keyof StoredTotal, UsageCounter>;
+
+async function checkStorage({ effectiveLimits }: LimitParts, stored: Stored, caller: Caller): Promise<void> {
+  const { storedBytes, storedFiles } = (await effectiveLimits.of(caller)).owner;
+  for (const [unit, limit] of [["bytes", storedBytes] as const, ["files", storedFiles] as const]) {
+    if (limit === undefined) continue;
+    const room = await stored[unit].reserve(caller.ownerId, limit);
+    if (!room) throw storageLimit({ unit, used: limit, limit });
+    room.release();
+  }
 }
 
 async function countUploadBytes(

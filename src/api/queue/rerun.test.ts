@@ -66,6 +66,7 @@ beforeEach(() => {
       countCall: async () => {},
       reserveQueued: async () => undefined,
       reserveSpend: async () => undefined,
+      checkStorage: async () => {},
       of: async () => ({ owner: {}, key: {} }),
     },
     pipelineRuns: { find: async () => ({ job: previous }), nodes: async () => [] },

@@ -76,6 +76,7 @@ export function createRerun(api: RerunApi) {
     if (claim?.existing) return answerExisting(c, api, claim.existing);
     const submission = await prepareSubmission(claim, async (reservations) => {
       reservations.add(await api.limits.reserveQueued(caller));
+      await api.limits.checkStorage(caller);
       reservations.add(await api.limits.reserveSpend(caller, PIPELINE_PRICE));
       const previous = await readPreviousRun(api, found.requestId);
       return { job: await newJob(api, c, caller, previous, rerun), ignored: [], reservations };

@@ -76,7 +76,7 @@ interface SubmissionInput {
  * Makes a job of an input and of the headers that steer it. Nothing is queued yet.
  *
  * Rejects with `input_invalid`, with `store_unavailable` when a large input cannot be stored, with
- * `spend_limit`, and as `pipelineJob` does when a pipeline cannot be run.
+ * `spend_limit` or `storage_limit`, and as `pipelineJob` does when a pipeline cannot be run.
  */
 export async function readSubmission(
   api: Pick<
@@ -111,6 +111,7 @@ export async function readSubmission(
         input: checked.input,
         cache: wantsCache(c.req.header(CACHE_HEADER)),
       });
+  await api.limits.checkStorage(caller);
   reservations.add(await api.limits.reserveSpend(caller, route.model ? route.model.price : PIPELINE_PRICE));
   const input = await (storeIo === false
     ? storeApart(api.objects, transientKey(requestId, "input"), checked.input)

@@ -169,6 +169,18 @@ export const CATALOGUE = {
     retryable: true,
     message: "The caller has reached its limit of uploaded bytes per day.",
   },
+  storage_limit: {
+    kind: "request",
+    status: 413,
+    retryable: false,
+    message: "The caller has reached its limit of stored bytes or files.",
+  },
+  output_too_large: {
+    kind: "request",
+    status: 413,
+    retryable: false,
+    message: "The files of this request are together larger than this server stores for one request.",
+  },
   pipeline_limit: {
     kind: "request",
     status: 400,

@@ -19,6 +19,10 @@ export interface PlanLimits {
   queued?: number;
   /** Bytes uploaded within 24 hours. */
   uploadBytesPerDay?: number;
+  /** Bytes of its files, uploaded and produced ones, and of those on their way. */
+  storedBytes?: number;
+  /** Number of its files, announced uploads included. */
+  storedFiles?: number;
   /** Total price of the requests since midnight UTC, in the currency of the price list. */
   spendPerDay?: number;
   /** Total price since the first of the month, UTC. */
@@ -70,6 +74,8 @@ export const LIMIT_RANGES: Record<NumericLimit, { min: number; max: number; whol
   inProgress: { min: 1, max: 100_000, whole: true },
   queued: { min: 0, max: 10_000_000, whole: true },
   uploadBytesPerDay: { min: 0, max: 2 ** 50, whole: true },
+  storedBytes: { min: 0, max: 2 ** 53 - 1, whole: true },
+  storedFiles: { min: 0, max: 1e12, whole: true },
   spendPerDay: { min: 0, max: 1e12, whole: false },
   spendPerMonth: { min: 0, max: 1e12, whole: false },
   // Temporal takes weights from 0.001 to 1000.

@@ -1,7 +1,8 @@
 import type { FilePart, FileRecord } from "../../../core/files/file.ts";
 import type { ExpiredFile, FileStore } from "../../../core/files/file-store.ts";
 import type { Lifecycle } from "../../../core/files/lifecycle.ts";
-import { writeJson } from "../../../core/json/exact-json.ts";
+import { type StoredBeyond, storageLimit } from "../../../core/files/storage-limit.ts";
+import { parseJson, writeJson } from "../../../core/json/exact-json.ts";
 import { answer, type Sql, storableText } from "../connection.ts";
 
 interface FileRow {
@@ -42,18 +43,21 @@ const recordOf = (row: FileRow): FileRecord => ({
 
 /** Creates the PostgreSQL store of file records. */
 export function createFileStore(sql: Sql): FileStore {
-  return { ...records(sql), ...uploadParts(sql), ...expiry(sql) };
+  return { ...records(sql), ...uploadParts(sql), ...artifacts(sql), ...expiry(sql) };
 }
 
-const records = (sql: Sql): Pick<FileStore, "begin" | "find" | "claim" | "store"> => ({
-  async begin({ fileId, ownerId, name, contentType, lifecycle, objectKey, partsId, uploadUntilMs }) {
-    await answer(
+const records = (sql: Sql): Pick<FileStore, "begin" | "find" | "claim" | "announce" | "store"> => ({
+  async begin(
+    { fileId, ownerId, name, contentType, lifecycle, objectKey, partsId, uploadUntilMs },
+    announcedBytes = 0,
+  ) {
+    await answerWithin(
       sql,
       sql`INSERT INTO files (file_id, owner_id, name, content_type, lifecycle, object_key, parts_id,
-                             upload_until)
+                             upload_until, announced_bytes)
           VALUES (${fileId}, ${storableText(ownerId)}, ${storableText(name)}, ${storableText(contentType)},
                   ${writeJson(lifecycle)}::text::json, ${objectKey ?? null}, ${partsId ?? null},
-                  ${new Date(uploadUntilMs)})
+                  ${new Date(uploadUntilMs)}, ${announcedBytes})
           ON CONFLICT (file_id) DO NOTHING`,
     );
   },
@@ -66,21 +70,30 @@ const records = (sql: Sql): Pick<FileStore, "begin" | "find" | "claim" | "store"
     return row && recordOf(row);
   },
 
-  async claim(fileId, objectKey) {
-    const [row] = await answer(
+  async claim(fileId, objectKey, announcedBytes) {
+    const [row] = await answerWithin(
       sql,
       sql<{ before: string | null }[]>`
         WITH existing AS (
           SELECT file_id, object_key FROM files WHERE file_id = ${fileId} AND etag IS NULL FOR UPDATE
         )
-        UPDATE files SET object_key = ${objectKey} FROM existing WHERE files.file_id = existing.file_id
+        UPDATE files SET object_key = ${objectKey}, announced_bytes = ${announcedBytes}
+        FROM existing WHERE files.file_id = existing.file_id
         RETURNING existing.object_key AS before`,
     );
     return row && { before: row.before ?? undefined };
   },
 
+  async announce(fileId, objectKey, bytes) {
+    await answerWithin(
+      sql,
+      sql`UPDATE files SET announced_bytes = COALESCE(announced_bytes, 0) + ${bytes}::bigint
+          WHERE file_id = ${fileId} AND object_key = ${objectKey} AND etag IS NULL`,
+    );
+  },
+
   async store(fileId, objectKey, { bytes, etag, expiresAtMs }) {
-    const [row] = await answer(
+    const [row] = await answerWithin(
       sql,
       sql<{ won: boolean }[]>`
         WITH stored AS (
@@ -119,6 +132,37 @@ const uploadParts = (sql: Sql): Pick<FileStore, "putPart" | "parts"> => ({
     return rows.map(({ number, etag, bytes }): FilePart => ({ number, etag, bytes: Number(bytes) }));
   },
 });
+
+const artifacts = (sql: Sql): Pick<FileStore, "countArtifact" | "uncountArtifacts"> => ({
+  async countArtifact({ ownerId, objectKey, bytes }) {
+    const { count } = await answerWithin(
+      sql,
+      sql`INSERT INTO owner_artifacts (object_key, owner_id, bytes)
+          VALUES (${objectKey}, ${storableText(ownerId)}, ${bytes}) ON CONFLICT DO NOTHING`,
+    );
+    return count > 0;
+  },
+
+  async uncountArtifacts(objectKeys, ownerId) {
+    if (objectKeys.length === 0) return;
+    const ofOwner = ownerId === undefined ? sql`` : sql`AND owner_id = ${storableText(ownerId)}`;
+    await answer(sql, sql`DELETE FROM owner_artifacts WHERE object_key = ANY(${objectKeys}) ${ofOwner}`);
+  },
+});
+
+/** The SQLSTATE of `add_stored`: the owner may not have so much. */
+const OVER_LIMIT = "TS001";
+
+/** Awaits a query that may store more for an owner, as `answer` does. Rejects with `storage_limit`. */
+async function answerWithin<T>(sql: Sql, query: PromiseLike<T>): Promise<T> {
+  try {
+    return await answer(sql, query);
+  } catch (error) {
+    const { code, detail } = error as { code?: string; detail?: string };
+    if (code !== OVER_LIMIT || detail === undefined) throw error;
+    throw storageLimit(parseJson(detail) as unknown as StoredBeyond);
+  }
+}
 
 const expiry = (sql: Sql): Pick<FileStore, "expired" | "remove"> => ({
   async expired(nowMs, unfinishedBeforeMs, limit) {

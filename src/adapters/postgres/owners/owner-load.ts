@@ -29,5 +29,14 @@ export function createOwnerLoad(sql: Sql): OwnerLoad {
       );
       return row?.spent ?? 0;
     },
+
+    async stored(ownerId) {
+      const [row] = await answer(
+        sql,
+        sql<{ bytes: string; files: string }[]>`
+          SELECT bytes, files FROM stored_totals WHERE owner_id = ${storableText(ownerId)}`,
+      );
+      return { bytes: Number(row?.bytes ?? 0), files: Number(row?.files ?? 0) };
+    },
   };
 }

@@ -19,6 +19,11 @@ const FIELDS: Record<Field, { name: string; description: string }> = {
   },
   queued: { name: "queued", description: "Queue requests that have not ended." },
   uploadBytesPerDay: { name: "upload_bytes_per_day", description: "Bytes uploaded within 24 hours." },
+  storedBytes: { name: "stored_bytes", description: "Bytes of all files, uploaded and produced." },
+  storedFiles: {
+    name: "stored_files",
+    description: "Number of all files, uploaded and produced, and of announced uploads.",
+  },
   spendPerDay: { name: "spend_per_day", description: "Total price of the requests since midnight UTC." },
   spendPerMonth: {
     name: "spend_per_month",

@@ -184,6 +184,7 @@ async function deleteFile(
       if (shared.has(named.hash))
         return "Another request produced the same bytes, or uses them as its input.";
       await objects.delete(named.key);
+      await files.uncountArtifacts([named.key]);
       return null;
     }
     const file = named && (await files.find(named.fileId));
