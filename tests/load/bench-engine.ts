@@ -320,11 +320,11 @@ async function measureResume(bench: Bench, client: PlatformClient) {
   return found;
 }
 
-/** Finds the engine programs among a process's children. */
+/** Finds the engine programs below a process: isolated ones are not its children themselves. */
 function engineChildren(parent: number): number[] {
-  const children = readFileSync(`/proc/${parent}/task/${parent}/children`, "utf8")
-    .trim()
-    .split(" ")
-    .map(Number);
-  return children.filter((pid) => /-engine\/main/.test(readFileSync(`/proc/${pid}/cmdline`, "utf8")));
+  const children = readFileSync(`/proc/${parent}/task/${parent}/children`, "utf8").match(/\d+/g) ?? [];
+  return children.map(Number).flatMap((pid) => {
+    const isEngine = /\/engines\/\w+\/main\./.test(readFileSync(`/proc/${pid}/cmdline`, "utf8"));
+    return isEngine ? [pid] : engineChildren(pid);
+  });
 }
