@@ -42,7 +42,7 @@ const start = ({ folder }: Bench, model: ModelVersion, cage: Cage | undefined): 
 
 async function makeImage(engine: EngineProcess, { endpoint, version }: ModelVersion): Promise<void> {
   await engine.run(
-    { requestId: "bench", attempt: 1, endpoint, version, input: INPUT },
+    { requestId: "bench", ownerId: "bench", attempt: 1, endpoint, version, input: INPUT },
     {
       started: () => {},
       log: () => {},
