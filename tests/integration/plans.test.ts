@@ -47,7 +47,9 @@ describe("plans and owners", () => {
     expect(
       (await tempera("plans", "set", "gold", "requests_per_second=50", "burst=100", "weight=3")).out,
     ).toContain("weight=3");
-    expect((await tempera("plans", "set", "gold", "burst=none", "queued=7")).out.trim()).toBe(
+    expect((await tempera("plans", "set", "gold", "private_files=true")).out).toContain("private_files=true");
+    const changed = ["burst=none", "private_files=none", "queued=7"];
+    expect((await tempera("plans", "set", "gold", ...changed)).out.trim()).toBe(
       "gold: requests_per_second=50 queued=7 weight=3",
     );
     expect((await tempera("owners", "set", "ann", "--plan", "gold", "queued=9", "in_progress=2")).code).toBe(
