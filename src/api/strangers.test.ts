@@ -50,6 +50,14 @@ const LIMITS_HERE = {
   bodyBytesMax: BODY_BYTES,
 };
 const REQUEST_ID = "00000000-0000-7000-8000-000000000001";
+const REQUEST = {
+  requestId: REQUEST_ID,
+  ownerId: "ann",
+  endpoint: "a/b",
+  version: "1.0.0",
+  taskQueue: "q",
+  priority: "normal",
+} as const;
 const log = { debug() {}, info() {}, warn() {}, error() {} };
 
 let budgets: Budgets;
@@ -91,7 +99,8 @@ beforeEach(async () => {
   };
   const api = {
     registry: {
-      route: () => ({ model: MODEL, checkInput: createInputCheck(MODEL) }),
+      route: (endpoint: string) =>
+        endpoint === MODEL.endpoint ? { model: MODEL, checkInput: createInputCheck(MODEL) } : undefined,
       hasApp: () => true,
       list: () => [],
       pipelines: () => [],
@@ -313,17 +322,7 @@ describe("streams and runs that are held open", () => {
     ["streams", "POST", "/run/a/b/stream", "{}"],
     ["status streams", "GET", `/queue/a/b/requests/${REQUEST_ID}/status/stream`, ""],
   ])("%s count for their owner, who is refused; another owner is served", async (_, method, path, body) => {
-    await events.append(
-      {
-        requestId: REQUEST_ID,
-        ownerId: "ann",
-        endpoint: "a/b",
-        version: "1.0.0",
-        taskQueue: "q",
-        priority: "normal",
-      },
-      { type: "queued", attempt: 0 },
-    );
+    await events.append(REQUEST, { type: "queued", attempt: 0 });
     const open = (key: string) =>
       openHttp1(
         `${method} ${path} HTTP/1.1\r\nauthorization: ${key}\r\ncontent-length: ${body.length}`,
@@ -340,18 +339,28 @@ describe("streams and runs that are held open", () => {
   });
 });
 
+it.each([
+  ["POST", "/run/a/b", "{}"],
+  ["POST", "/run/a/b/stream", "{}"],
+  ["GET", "/run/a/b/stream", ""],
+  ["GET", `/queue/a/b/requests/${REQUEST_ID}/status/stream`, ""],
+  ["HEAD", `/queue/a/b/requests/${REQUEST_ID}/status/stream`, ""],
+  ["POST", "/run/a/b", "not JSON"],
+  ["POST", "/run/a/b/stream", "not JSON"],
+])("nothing is held by %s %s of callers who leave at once or are refused", async (method, path, body) => {
+  await events.append(REQUEST, { type: "queued", attempt: 0 });
+  for (let n = 0; n < 10; n++) {
+    const key = path.includes("status") ? "ann" : `o${n}`;
+    const head = `${method} ${path} HTTP/1.1\r\nauthorization: ${key}\r\ncontent-length: ${body.length}`;
+    const { socket, status } = openHttp1(head, body);
+    if (n % 2 && (path !== "/run/a/b" || body === "not JSON")) await status;
+    socket.destroy();
+  }
+  await nothingIsHeld();
+});
+
 it.each(["GET", "HEAD"])("a body that a %s brings over HTTP/2 is dropped as it comes", async (method) => {
-  await events.append(
-    {
-      requestId: REQUEST_ID,
-      ownerId: "ann",
-      endpoint: "a/b",
-      version: "1.0.0",
-      taskQueue: "q",
-      priority: "normal",
-    },
-    { type: "queued", attempt: 0 },
-  );
+  await events.append(REQUEST, { type: "queued", attempt: 0 });
   const path = method === "GET" ? `/queue/a/b/requests/${REQUEST_ID}/status/stream` : "/llms.txt";
   const { stream, status } = openHttp2({ ":method": method, ":path": path, authorization: "ann" }, "");
   // More than what may be under way: it is taken only if somebody reads.
