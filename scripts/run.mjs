@@ -15,6 +15,7 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 
 /** The program of each task, and its first arguments. */
 const TASKS = {
+  "audit:signatures": ["scripts/audit-signatures.mjs"],
   "bench:engine": ["tests/load/bench-engine.ts"],
   "bench:isolation": ["tests/load/bench-isolation.ts"],
   "bench:limits": ["tests/load/bench-limits.ts"],
@@ -28,6 +29,7 @@ const TASKS = {
   conformance: ["tests/conformance/main.ts"],
   demo: ["src/cli/demo.ts"],
   "models:evaluate": ["src/evaluation/models-evaluate.ts"],
+  sbom: ["scripts/sbom.mjs"],
   "schemas:types": ["scripts/schema-types.ts"],
   "schemas:openapi": ["src/cli/schemas-openapi.ts"],
   start: ["src/bin/all-in-one.ts"],

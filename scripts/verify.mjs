@@ -18,6 +18,7 @@ const CHECKS = [
     args: ["--config", ".dependency-cruiser.cjs", "--output-type", "err-long", "src", "tests"],
   },
   { name: "code rules", file: "scripts/code-rules.mjs", args: [] },
+  { name: "locked packages", file: "scripts/lock-rules.mjs", args: [] },
   { name: "unused code", file: "node_modules/knip/bin/knip.js", args: ["--no-progress"] },
 ];
 
