@@ -60,6 +60,7 @@ const SYSTEM = [
   "/etc/ssl/certs",
   "/etc/pki/tls/openssl.cnf",
   "/etc/alternatives",
+  "/sys/class/drm",
   "/sys/devices/system",
   "/sys/fs/cgroup",
 ];

@@ -115,6 +115,27 @@ const NONE: CageLayers = {
 const cageOf = (layers: Partial<CageLayers>, isolation: "required" | "best-effort" = "best-effort") =>
   new Cage(isolation, { layers: { ...NONE, ...layers }, missing: [] });
 
+/** Features that the kernel of a host may lack, or refuse to everybody. */
+const FEATURES = [
+  "compare itself with a process",
+  "handle faults of pages",
+  "keep a key in the kernel",
+  "make a user namespace",
+  "use io_uring",
+];
+
+let free: Promise<Report> | undefined;
+function withoutCage(): Promise<Report> {
+  free ??= attack(undefined);
+  return free;
+}
+
+/** Leaves out what this host does not permit without a cage either. */
+async function ofThisHost(attacks: string[]): Promise<string[]> {
+  const { could } = await withoutCage();
+  return attacks.filter((name) => could.includes(name));
+}
+
 describe.skipIf(!hasAll)("an engine that is taken over", () => {
   it("can do none of forty things in the cage, and keeps what an engine needs", async () => {
     const { tried, could, needs, user } = await attack(cageOf(probed.layers));
@@ -125,36 +146,40 @@ describe.skipIf(!hasAll)("an engine that is taken over", () => {
   });
 
   it("can do all of them without the cage", async () => {
-    const { tried, could } = await attack(undefined);
-    expect(tried.filter((name) => !could.includes(name))).toEqual([]);
+    const { tried, could } = await withoutCage();
+    expect(tried.filter((name) => !could.includes(name) && !FEATURES.includes(name))).toEqual([]);
   });
 
   it("reads no secret and reaches no network where a host permits no namespaces", async () => {
     const { could } = await attack(cageOf({ landlock: true, seccomp: true, limits: true }));
-    expect(could).toEqual([
-      "read the command line of a process",
-      "list processes",
-      "connect to a socket in the file system",
-      // It is root already, without the rights of root.
-      "become root",
-      "start too many processes",
-      "fill the disk",
-    ]);
+    expect(could).toEqual(
+      await ofThisHost([
+        "read the command line of a process",
+        "list processes",
+        "connect to a socket in the file system",
+        // It is root already, without the rights of root.
+        "become root",
+        "start too many processes",
+        "fill the disk",
+      ]),
+    );
   });
 
   it("reads no secret and reaches no network where a kernel has neither Landlock nor seccomp", async () => {
     const { could } = await attack(cageOf({ namespaces: true, user: true, limits: true }));
-    expect(could).toEqual([
-      // In an empty network of its own.
-      "listen on a port",
-      "make a datagram socket",
-      "make a netlink socket",
-      "make a user namespace",
-      "keep a key in the kernel",
-      "handle faults of pages",
-      "use io_uring",
-      "leave its process group",
-    ]);
+    expect(could).toEqual(
+      await ofThisHost([
+        // In an empty network of its own.
+        "listen on a port",
+        "make a datagram socket",
+        "make a netlink socket",
+        "make a user namespace",
+        "keep a key in the kernel",
+        "handle faults of pages",
+        "use io_uring",
+        "leave its process group",
+      ]),
+    );
   });
 });
 

@@ -206,6 +206,15 @@ function setLimits(limits) {
   }
 }
 
+/** Has the kernel end an engine rather than anybody else when the machine's memory runs out. */
+function beFirstWhenMemoryEnds() {
+  try {
+    writeFileSync("/proc/self/oom_score_adj", "1000");
+  } catch {
+    // A container may have a /proc that is read-only. The limits hold without it.
+  }
+}
+
 function filterCalls() {
   const filter = callFilter(arch);
   if (!filter) throw new Error(`seccomp: no list of system calls for ${arch}`);
@@ -213,8 +222,7 @@ function filterCalls() {
 }
 
 function enterCage(plan) {
-  // The kernel ends an engine rather than anybody else when the machine's memory runs out.
-  if (plan.limits) writeFileSync("/proc/self/oom_score_adj", "1000");
+  if (plan.limits) beFirstWhenMemoryEnds();
   const readable = plan.readable.filter((path) => statSync(path, { throwIfNoEntry: false }));
   if (plan.namespaces) {
     // The engine's own user passes through the folders that are made here.
@@ -231,7 +239,8 @@ function enterCage(plan) {
   if (plan.landlock) restrictByLandlock({ ...plan, readable });
   if (plan.limits) setLimits(plan.limits);
   if (plan.seccomp) filterCalls();
-  must("close_range", kernel.closeRange(CLOSE_RANGE, 3, 0xffffffff, CLOSE_RANGE_CLOEXEC));
+  // Node marks its own so; this is for what it has inherited, on Linux 5.11 or newer.
+  kernel.closeRange(CLOSE_RANGE, 3, 0xffffffff, CLOSE_RANGE_CLOEXEC);
   // Node keeps its standard streams to itself.
   for (const stream of [0, 1, 2]) must("fcntl", kernel.fcntl(stream, F_SETFD, 0));
   kernel.signal(SIGPIPE, null);
