@@ -127,8 +127,8 @@ function foldersAbove(path: string): string[] {
 /**
  * Chooses the resource limits of an engine. Memory counts as the private memory of each of its processes, not
  * as address space, of which V8 and CUDA reserve far more than they use. An engine on a GPU has no such
- * limit, since CUDA mirrors the GPU's memory in it. The number of processes is limited only where the engine's are
- * counted apart from everybody else's.
+ * limit, since CUDA mirrors the GPU's memory in it. The number of processes is limited only where the
+ * engine's are counted apart from everybody else's.
  */
 export function engineLimits(
   memoryMiB: number,

@@ -122,7 +122,8 @@ export function pythonProgram(module: string, environment: readonly string[] = [
 
 /** Prints the interpreter and the folders that it imports from. */
 const PYTHON_PATHS =
-  "import json, sys; print(json.dumps([sys.executable, sys.prefix, sys.base_prefix, sys.exec_prefix, *sys.path]))";
+  "import json, sys; " +
+  "print(json.dumps([sys.executable, sys.prefix, sys.base_prefix, sys.exec_prefix, *sys.path]))";
 
 /**
  * Asks the worker's Python for its folders. One that does not start is left to `start.sh`, which names the
