@@ -169,18 +169,19 @@ describe("uploaded files", () => {
   it("that did not arrive are given back", async () => {
     const ann = await owner({ storedBytes: 100_000 });
     const address = await addressOf(await initiate(ann));
+    let leave = (): void => {};
     const body = new ReadableStream({
       start(stream) {
         stream.enqueue(new Uint8Array(10));
-        setImmediate(() => stream.error(new Error("the caller leaves")));
+        leave = () => stream.error(new Error("the caller leaves"));
       },
     });
-    await fetch(address, {
-      method: "PUT",
-      body,
-      duplex: "half",
-      headers: { "content-length": "90000" },
-    } as RequestInit).catch(() => {});
+    const headers = { "content-length": "90000" };
+    const sent = fetch(address, { method: "PUT", body, headers, duplex: "half" } as RequestInit);
+    sent.catch(() => {});
+    await expect.poll(() => stored(ann)).toEqual({ bytes: 90_000, files: 1 });
+    expect((await upload(ann, 90_000)).status).toBe(413);
+    leave();
     await expect.poll(() => stored(ann)).toEqual({ bytes: 0, files: 1 });
     expect((await upload(ann, 90_000)).status).toBe(200);
   });
