@@ -105,7 +105,8 @@ async function postgresOverTls(url: string, server: { cert: string; key: string 
     sql.unsafe(`COPY (SELECT unnest(string_to_array('${text.trim()}', E'\\n'))) TO '${path}'`);
   await write(join(data, "tls.crt"), server.cert);
   await write(join(data, "tls.key"), server.key);
-  await chmod(join(data, "tls.key"), 0o600);
+  // The server itself knows its folder by another path.
+  await chmod(join(folder, "postgres/data/tls.key"), 0o600);
   await write(join(data, "tls-ca.crt"), authority.ca);
   await write(hba, "hostssl all all 127.0.0.1/32 trust clientcert=verify-ca");
   for (const [name, value] of Object.entries({
