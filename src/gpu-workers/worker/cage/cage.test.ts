@@ -5,6 +5,7 @@ import {
   existsSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   rmSync,
   symlinkSync,
@@ -205,6 +206,14 @@ async function start(source: string, cage: Cage | undefined, folder = join(home,
   return { spawned, first, lines };
 }
 
+function commandOf(pid: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, "utf8");
+  } catch {
+    return "";
+  }
+}
+
 describe.skipIf(!hasAll)("an isolated engine", () => {
   it("ends with everything that it has started, also what left its process group", async () => {
     const daemon = "require('child_process').spawn('sleep', ['600'], { detached: true, stdio: 'inherit' })";
@@ -213,6 +222,34 @@ describe.skipIf(!hasAll)("an isolated engine", () => {
     killEngine(spawned);
     // Whoever is left would hold the engine's output open.
     expect(await spawned.exited).toBe("was ended by SIGKILL");
+  });
+
+  it("ends with its GPU worker, also when it does not look at its standard input", async () => {
+    const worker = join(home, "worker.mts");
+    mkdirSync(join(home, "model"), { recursive: true });
+    const options = {
+      model: { folder: join(home, "model"), memoryMiB: 64 },
+      program: { command: [process.execPath, "-e", "setInterval(() => {}, 1000); console.log('up')"] },
+      socket: join(home, String(runs++), "engine.sock"),
+      device: "cpu",
+    };
+    writeFileSync(
+      worker,
+      `import { Cage } from ${JSON.stringify(join(import.meta.dirname, "cage.ts"))};
+      import { spawnEngine } from ${JSON.stringify(join(import.meta.dirname, "../process/spawn-engine.ts"))};
+      const cage = new Cage("best-effort", { layers: ${JSON.stringify(probed.layers)}, missing: [] });
+      const onLine = (_, line) => process.stdout.write(line);
+      await spawnEngine({ ...${JSON.stringify(options)}, cage, onLine });`,
+    );
+    const [program, ...args] = nodeProgram(worker).command;
+    const child = spawn(program, args, { stdio: ["ignore", "pipe", "inherit"] });
+    await once(child.stdout, "data");
+    const engines = () =>
+      readdirSync("/proc").filter((pid) => commandOf(pid).includes("setInterval(() => {}, 1000)"));
+    const [engine] = engines();
+    expect(engine).toBeDefined();
+    child.kill("SIGKILL");
+    await expect.poll(engines).toEqual([]);
   });
 
   it("reports its process id and its end as any other engine does", async () => {

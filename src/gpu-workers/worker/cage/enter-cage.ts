@@ -8,7 +8,8 @@ const RUN_CAGED = fileURLToPath(new URL("./run-caged.cjs", import.meta.url));
 /**
  * Gives the command that enters a cage. With namespaces, a shell is the first process of the engine's: the
  * kernel ends all others when it ends, it collects those that lost their parent, and it is no target, as it
- * has the rights of the GPU worker. The kernel ends the shell with `unshare`.
+ * has the rights of the GPU worker. The kernel ends the shell with
+ * `unshare`, and that with the GPU worker (`setpriv`).
  * Descriptor 3 carries the standard input, which shells take from a program in the background.
  */
 export function enterCommand(layers: Pick<CageLayers, "namespaces">): {
@@ -20,8 +21,9 @@ export function enterCommand(layers: Pick<CageLayers, "namespaces">): {
   const asRoot = process.getuid?.() === 0 ? [] : ["--user", "--map-root-user"];
   const kinds = ["--mount", "--pid", "--net", "--ipc", "--uts"];
   const shell = ["sh", "-c", 'exec 3<&0; "$@" <&3 3<&- & exec <&- 2<&- 3<&-; wait $!', "sh"];
+  const withWorker = ["--pdeathsig", "KILL", "unshare"];
   return {
-    command: ["unshare", ...asRoot, ...kinds, "--fork", "--kill-child", ...shell, ...enter],
+    command: ["setpriv", ...withWorker, ...asRoot, ...kinds, "--fork", "--kill-child", ...shell, ...enter],
     depth: 2,
   };
 }

@@ -25,7 +25,7 @@ const LAYERS: Record<keyof CageLayers, { name: string; remedy: string }> = {
   namespaces: {
     name: "namespaces",
     remedy:
-      "install util-linux 2.32 or newer, and permit user namespaces (kernel.unprivileged_userns_clone, " +
+      "install util-linux 2.33 or newer, and permit user namespaces (kernel.unprivileged_userns_clone, " +
       "kernel.apparmor_restrict_unprivileged_userns), or give the container CAP_SYS_ADMIN and a /proc " +
       "without masks",
   },
