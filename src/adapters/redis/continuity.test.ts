@@ -37,3 +37,25 @@ it("listens for refusals of others, although Redis answered the first subscripti
   expect(subscribed).toBe(2);
   continuity.close();
 });
+
+it("doubts what Redis performs until the last writes from before an interruption are performed", async () => {
+  const client = Object.assign(new EventEmitter(), {
+    status: "ready",
+    time: async () => [7, 0],
+    set: async () => "OK",
+  });
+  const redis = { client, answer: (command: unknown) => command } as unknown as RedisConnection;
+  const subscriptions = {
+    subscribe: vi.fn(async () => async () => {}),
+    subscribeBytes: vi.fn(),
+    close: vi.fn(),
+  };
+  const continuity = new Continuity(redis, { answerMs: 900, prefix: "p:", subscriptions });
+  expect(continuity.deadlineMs()).toBeUndefined();
+  client.emit("ready");
+  await vi.advanceTimersByTimeAsync(0);
+  expect(continuity.doubtAbout(7_899)).toEqual(expect.any(Number));
+  expect(continuity.doubtAbout(7_900)).toBeUndefined();
+  expect(continuity.deadlineMs()).toBe(7_900);
+  continuity.close();
+});

@@ -86,9 +86,25 @@ export class Continuity {
     return () => this.#onRefusal.delete(listener);
   }
 
-  /** Names the interruption after which the moment is not known to lie; `undefined` when there was none. */
-  doubtAbout(momentMs: number): number | undefined {
-    return this.#sinceMs !== undefined && momentMs >= this.#sinceMs ? undefined : this.#epoch;
+  /**
+   * Names the interruption after which a write was not sent, as far as is known; `undefined` when there was
+   * none. Redis may perform a write up to `answerMs` after it was sent: one that it performs right after an
+   * interruption may come from the time before.
+   *
+   * @param performedMs when Redis performed the write, by its clock
+   */
+  doubtAbout(performedMs: number): number | undefined {
+    const isLater = this.#sinceMs !== undefined && performedMs >= this.#sinceMs + this.#answerMs;
+    return isLater ? undefined : this.#epoch;
+  }
+
+  /**
+   * Gives the moment, by Redis' clock, until which a write that is sent now is performed in time: the sender
+   * does not wait for its reply any longer. `undefined` when that clock was not read yet.
+   */
+  deadlineMs(): number | undefined {
+    const last = this.#lastTime;
+    return last && Math.floor(last.timeMs + performance.now() - last.atMs + this.#answerMs);
   }
 
   close(): void {

@@ -214,7 +214,7 @@ function writes(
 function appending(
   context: EventLogContext,
 ): (request: RequestIdentity, event: RequestEvent) => Promise<AppendReply> {
-  const { redis, clock, eventsMax, ttlMs } = context;
+  const { redis, continuity, clock, eventsMax, ttlMs } = context;
   redis.client.defineCommand("appendEvent", { numberOfKeys: 2, lua: APPEND_SCRIPT });
   const script = redis.client as unknown as {
     appendEvent(...args: (string | number)[]): Promise<AppendReply>;
@@ -222,7 +222,8 @@ function appending(
   return (request, event) => {
     const atMs = clock.nowMs();
     const first = encodeSnapshot(firstSnapshot(request, event, atMs));
-    if (isSubmit(event)) first.push("whole", "1");
+    const wholeUntilMs = isSubmit(event) ? continuity.deadlineMs() : undefined;
+    if (wholeUntilMs !== undefined) first.push("whole", String(wholeUntilMs));
     const changes = encodeSnapshot(advance(undefined, event, atMs) ?? {});
     return redis.answer(
       script.appendEvent(
@@ -283,7 +284,8 @@ function reads(context: EventLogContext): Pick<EventLog, "snapshot" | "read" | "
 /**
  * Returns the doubt about a snapshot: an unfinished request is known to be unfinished only if this process
  * has seen the log without interruption since the submit. A request that begins with another event was lost
- * in between, and that event may come from an attempt that was given up.
+ * in between, and that event may come from an attempt that was given up. So does one whose submit came later
+ * than its sender waited for: a Redis that hung performs it when it goes on, after the request has ended.
  */
 function doubtAbout(
   { continuity }: EventLogContext,
@@ -292,7 +294,8 @@ function doubtAbout(
 ): string | undefined {
   if (state === "COMPLETED") return undefined;
   const [bornMs] = parseEventId(bornId) ?? [0];
-  const interruption = continuity.doubtAbout(whole === undefined ? 0 : bornMs);
+  const isWhole = whole !== undefined && bornMs <= Number(whole);
+  const interruption = continuity.doubtAbout(isWhole ? bornMs : 0);
   return interruption === undefined ? undefined : `${interruption}:${bornId}`;
 }
 

@@ -539,6 +539,18 @@ describe("what Redis may have lost", () => {
     await log.close();
   });
 
+  it("is in doubt when Redis performed the submit later than its sender waited", async () => {
+    await using redis = await startOwnRedis();
+    const log = createRedisEventLog({ url: redis.url });
+    const client = new Redis(redis.url);
+    const r = await trusted(log);
+    // As if the command had waited in a Redis that hung, while the job ended.
+    await client.hset(`tempera:{${r.requestId}}:snapshot`, "whole", String(Date.now() - 60_000));
+    expect((await log.snapshot(r.requestId))?.doubt).toEqual(expect.any(String));
+    client.disconnect();
+    await log.close();
+  });
+
   it("is in doubt after it was frozen while nobody asked", async () => {
     await using redis = await startOwnRedis();
     const { url } = redis;
