@@ -1,7 +1,7 @@
 /** A node that calls a pipeline: a child workflow, which records its own outcome. */
 import { ChildWorkflowFailure, executeChild, isCancellation, ParentClosePolicy } from "@temporalio/workflow";
 import type { InputFault } from "../core/errors/tempera-error.ts";
-import { transientKey } from "../core/files/stored-value.ts";
+import { transientKey } from "../core/files/transient.ts";
 import { inputHash } from "../core/json/input-hash.ts";
 import type { JsonObject, Stored } from "../core/json/json.ts";
 import type { CallTarget, PipelinePart, PipelinePlan } from "../core/pipelines/pipeline.ts";

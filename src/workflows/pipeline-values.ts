@@ -5,7 +5,7 @@
 import { proxyActivities } from "@temporalio/workflow";
 import type { PipelineActivities } from "../activities/index.ts";
 import { Semaphore } from "../core/concurrency/semaphore.ts";
-import { transientKey } from "../core/files/stored-value.ts";
+import { transientKey } from "../core/files/transient.ts";
 import { writeJson } from "../core/json/exact-json.ts";
 import type { JsonObject, Stored } from "../core/json/json.ts";
 import { isLongerThan } from "../core/json/json-bounds.ts";

@@ -3,7 +3,8 @@ import { type EngineListener, type EngineResult, RunHandedOver } from "../../cor
 import { CATALOGUE, type ErrorCode } from "../../core/errors/catalogue.ts";
 import { stateOfStore } from "../../core/errors/store-failure.ts";
 import type { ErrorInfo } from "../../core/errors/tempera-error.ts";
-import { retrieve, store, storeApart, transientKey } from "../../core/files/stored-value.ts";
+import { retrieve, store, storeApart } from "../../core/files/stored-value.ts";
+import { transientKey } from "../../core/files/transient.ts";
 import type { JsonObject, Stored } from "../../core/json/json.ts";
 import { LIMITS } from "../../core/limits.ts";
 import type { RetryCondition, RetryPolicy } from "../../core/models/model.ts";

@@ -1,6 +1,6 @@
 import { checkpointKey } from "../../core/engines/engine.ts";
 import type { ObjectStore } from "../../core/files/object-store.ts";
-import { isTransient } from "../../core/files/stored-value.ts";
+import { isTransient } from "../../core/files/transient.ts";
 import type { Clock } from "../../core/operations/clock.ts";
 import type { Log } from "../../core/operations/log.ts";
 import type { EventLog } from "../../core/requests/event-log.ts";

@@ -4,7 +4,7 @@
  */
 import { errorInfo, isTemperaError } from "../../core/errors/tempera-error.ts";
 import type { ListedObject } from "../../core/files/object-store.ts";
-import { TRANSIENT_FOLDER } from "../../core/files/stored-value.ts";
+import { TRANSIENT_FOLDER } from "../../core/files/transient.ts";
 import { LIMITS } from "../../core/limits.ts";
 import { cutoff, type DeletedKind } from "../../core/operations/retention.ts";
 import type { PurgedRequest } from "../../core/operations/retention-store.ts";

@@ -30,7 +30,7 @@ export async function openExecution(
   body: Json,
 ): Promise<{ route: PipelineRoute; raw: Json }> {
   // First, because neither may have text that no store accepts.
-  const usable = EXECUTION.checkInput(body);
+  const usable = await EXECUTION.checkInput(body);
   const read = "faults" in usable ? usable : readExecution(usable.input);
   if ("faults" in read) throw definitionError(read.faults);
   const loc = ["body", "workflow"];

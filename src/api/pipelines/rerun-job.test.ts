@@ -1,6 +1,6 @@
 import { Readable } from "node:stream";
 import { describe, expect, it } from "vitest";
-import { TOMBSTONE } from "../../core/files/stored-value.ts";
+import { TOMBSTONE } from "../../core/files/transient.ts";
 import type { JsonObject, Stored } from "../../core/json/json.ts";
 import { LIMITS } from "../../core/limits.ts";
 import type { PipelinePart, ReusedNode } from "../../core/pipelines/pipeline.ts";

@@ -1,6 +1,7 @@
 import { findNearestName } from "../../core/errors/nearest-name.ts";
 import { type InputFault, TemperaError } from "../../core/errors/tempera-error.ts";
-import { retrieve, store, storeApart, transientKey } from "../../core/files/stored-value.ts";
+import { retrieve, store, storeApart } from "../../core/files/stored-value.ts";
+import { transientKey } from "../../core/files/transient.ts";
 import { writeJson } from "../../core/json/exact-json.ts";
 import { inputHash } from "../../core/json/input-hash.ts";
 import type { JsonObject } from "../../core/json/json.ts";
@@ -135,8 +136,7 @@ async function storeOverrides(
   if (Buffer.byteLength(writeJson(overrides)) <= LIMITS.inlineBytesMax) return { overrides };
   // Apart from the input, a request that is not to be stored has no object of its own.
   if (storeIo === false) throw largeOverrides(LIMITS.inlineBytesMax);
-  const ref = `inputs/${requestId}-overrides.json`;
-  await storeApart(objects, ref, overrides);
+  const { ref } = await storeApart(objects, `inputs/${requestId}-overrides.json`, overrides);
   return { overridesRef: ref };
 }
 
@@ -184,10 +184,8 @@ async function slim(
   const slimmed: [string, ReusedNode][] = [];
   for (const [name, node] of Object.entries(results)) {
     if ("inline" in node.output) {
-      const ref = `outcomes/${node.requestId}.json`;
-      const bytes = Buffer.from(writeJson(node.output.inline));
-      await objects.put(ref, bytes, { bytes: bytes.length, contentType: "application/json" });
-      slimmed.push([name, { ...node, output: { ref } }]);
+      const output = await storeApart(objects, `outcomes/${node.requestId}.json`, node.output.inline);
+      slimmed.push([name, { ...node, output }]);
     } else slimmed.push([name, node]);
   }
   return Object.fromEntries(slimmed);

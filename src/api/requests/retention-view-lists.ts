@@ -1,4 +1,4 @@
-import { TOMBSTONE } from "../../core/files/stored-value.ts";
+import { TOMBSTONE } from "../../core/files/transient.ts";
 import { LIMITS } from "../../core/limits.ts";
 import type { Clock } from "../../core/operations/clock.ts";
 import type { DeadLetterStore } from "../../core/requests/dead-letter-store.ts";

@@ -1,4 +1,4 @@
-import { isTransient, TOMBSTONE } from "../../core/files/stored-value.ts";
+import { isTransient, TOMBSTONE } from "../../core/files/transient.ts";
 import { LIMITS } from "../../core/limits.ts";
 import type { Clock } from "../../core/operations/clock.ts";
 import type { EventLog } from "../../core/requests/event-log.ts";

@@ -2,7 +2,7 @@ import { Readable } from "node:stream";
 import { describe, expect, it } from "vitest";
 import type { JsonObject } from "../json/json.ts";
 import { LIMITS } from "../limits.ts";
-import { retrieve, store } from "./stored-value.ts";
+import { retrieve, store, storeApart } from "./stored-value.ts";
 
 /** An object store in memory that returns objects in chunks of seven bytes. */
 function memoryObjects() {
@@ -37,14 +37,26 @@ describe("stored values", () => {
       inline: sized(LIMITS.inlineBytesMax),
     });
     expect(objects.objects.size).toBe(0);
-    expect(await store(objects, "k", sized(LIMITS.inlineBytesMax + 1))).toEqual({ ref: "k" });
-    expect(objects.objects.get("k")?.length).toBe(LIMITS.inlineBytesMax + 1);
+    const stored = await store(objects, "k.json", sized(LIMITS.inlineBytesMax + 1));
+    expect(stored).toEqual({ ref: expect.stringMatching(/^k-[0-9a-f]{16}\.json$/) });
+    expect(objects.objects.get((stored as { ref: string }).ref)?.length).toBe(LIMITS.inlineBytesMax + 1);
+  });
+
+  it.each([
+    ["store", store],
+    ["storeApart", storeApart],
+  ])("are not overwritten by what a late attempt stores under their key: %s", async (_, put) => {
+    const objects = memoryObjects();
+    const [first, late] = [1, 2].map((attempt) => ({ attempt, ...sized(LIMITS.inlineBytesMax) }));
+    const stored = await put(objects, "outcomes/r.json", first as JsonObject);
+    await put(objects, "outcomes/r.json", late as JsonObject);
+    expect(await retrieve(objects, stored)).toEqual(first);
   });
 
   it("are measured in bytes, not in characters", async () => {
     const objects = memoryObjects();
     const characters = Math.floor(LIMITS.inlineBytesMax / 3);
-    expect(await store(objects, "k", { a: "漢".repeat(characters) })).toEqual({ ref: "k" });
+    expect(await store(objects, "k", { a: "漢".repeat(characters) })).toHaveProperty("ref");
     expect(await store(objects, "k", { a: "漢".repeat(characters - 20) })).toHaveProperty("inline");
   });
 

@@ -3,46 +3,50 @@
  * when it is large (the claim-check pattern).
  */
 
+import { createHash, randomBytes } from "node:crypto";
 import { TemperaError } from "../errors/tempera-error.ts";
 import { parseJson, writeJson } from "../json/exact-json.ts";
 import type { Stored } from "../json/json.ts";
 import { LIMITS } from "../limits.ts";
 import type { ObjectStore } from "./object-store.ts";
+import { isTransient, TOMBSTONE } from "./transient.ts";
 
-/** Stores `value` inline up to `LIMITS.inlineBytesMax` bytes of JSON, otherwise as the object `key`. */
+/**
+ * Stores `value` inline up to `LIMITS.inlineBytesMax` bytes of JSON, otherwise as an object. Its key is `key`
+ * with the digest of the value before the ending: two attempts, or two submits with one idempotency key, that
+ * store different values under one key do not overwrite each other's.
+ */
 export async function store<T>(objects: Pick<ObjectStore, "put">, key: string, value: T): Promise<Stored<T>> {
   const json = writeJson(value);
   if (json.length * 3 <= LIMITS.inlineBytesMax) return { inline: value };
   const bytes = Buffer.from(json);
   if (bytes.length <= LIMITS.inlineBytesMax) return { inline: value };
-  await objects.put(key, bytes, { bytes: bytes.length, contentType: "application/json" });
-  return { ref: key };
+  const digest = createHash("sha256").update(bytes).digest("hex").slice(0, SUFFIX_DIGITS);
+  return putValue(objects, keyWith(key, digest), bytes);
 }
 
-/** Folder of values that are kept only until delivery, apart from all records, which have only their keys. */
-export const TRANSIENT_FOLDER = "transient/";
-
-export function transientKey(requestId: string, what: "input" | "output"): string {
-  return `${TRANSIENT_FOLDER}${requestId}/${what}.json`;
-}
-
-/** Tells whether a value is kept only until delivery. */
-export function isTransient(stored: Stored<unknown>): boolean {
-  return "ref" in stored && stored.ref.startsWith(TRANSIENT_FOLDER);
-}
-
-/** The reference that replaces a deleted value: a key without an object. */
-export const TOMBSTONE = { ref: "gone" } as const;
-
-/** Stores `value` as the object `key`, however small it is, so that the reference contains nothing of it. */
+/** Stores `value` as an object, however small it is, under `key` with random digits: the reference contains nothing of it. */
 export async function storeApart<T>(
   objects: Pick<ObjectStore, "put">,
   key: string,
   value: T,
-): Promise<Stored<T>> {
-  const bytes = Buffer.from(writeJson(value));
-  await objects.put(key, bytes, { bytes: bytes.length, contentType: "application/json" });
-  return { ref: key };
+): Promise<{ ref: string }> {
+  const suffix = randomBytes(SUFFIX_DIGITS / 2).toString("hex");
+  return putValue(objects, keyWith(key, suffix), Buffer.from(writeJson(value)));
+}
+
+/** Digits that are added to a key: the values of one key are few. */
+const SUFFIX_DIGITS = 16;
+
+const keyWith = (key: string, suffix: string): string => key.replace(/(\.json)?$/, `-${suffix}.json`);
+
+async function putValue(
+  objects: Pick<ObjectStore, "put">,
+  ref: string,
+  bytes: Buffer,
+): Promise<{ ref: string }> {
+  await objects.put(ref, bytes, { bytes: bytes.length, contentType: "application/json" });
+  return { ref };
 }
 
 /**

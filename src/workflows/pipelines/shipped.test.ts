@@ -34,13 +34,13 @@ const OUTPUTS: Record<string, JsonObject> = {
  * changes.
  */
 async function play(pipeline: (typeof PIPELINES)[number], input: JsonObject) {
-  const checked = registry.route(pipeline.id)?.checkInput(input);
+  const checked = await registry.route(pipeline.id)?.checkInput(input);
   if (!checked || "faults" in checked) throw new Error(JSON.stringify(checked));
   const nodes: { node: string | undefined; endpoint: string; input: JsonObject }[] = [];
   const output: JsonObject = await pipeline.work({
     input: checked.input,
     run: async (endpoint: string, nodeInput: JsonObject, { node }: { node?: string } = {}) => {
-      expect(registry.route(endpoint)?.checkInput(nodeInput)).toMatchObject({ ignored: [] });
+      expect(await registry.route(endpoint)?.checkInput(nodeInput)).toMatchObject({ ignored: [] });
       nodes.push({ node, endpoint, input: nodeInput });
       return (OUTPUTS[endpoint] ?? {}) as never;
     },

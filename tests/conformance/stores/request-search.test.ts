@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { connectPostgres, type Sql } from "../../../src/adapters/postgres/connection.ts";
 import { createRequestSearch } from "../../../src/adapters/postgres/requests/request-search.ts";
 import { createRequestStore } from "../../../src/adapters/postgres/requests/request-store.ts";
-import { TOMBSTONE } from "../../../src/core/files/stored-value.ts";
+import { TOMBSTONE } from "../../../src/core/files/transient.ts";
 import type { JobSpec } from "../../../src/core/requests/job.ts";
 import type { Outcome } from "../../../src/core/requests/request.ts";
 import { newRequestId } from "../../../src/core/requests/request-id.ts";

@@ -1,4 +1,4 @@
-import { TOMBSTONE } from "../../../core/files/stored-value.ts";
+import { TOMBSTONE } from "../../../core/files/transient.ts";
 import type { JobSpec } from "../../../core/requests/job.ts";
 import type { Outcome } from "../../../core/requests/request.ts";
 
