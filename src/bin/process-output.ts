@@ -1,4 +1,5 @@
 import { format } from "node:util";
+import { isDriversOwnRejection } from "../adapters/postgres/connection.ts";
 import { createLogger, type LogFormat, type Logger, logFormat } from "../config/logger.ts";
 import { escapeControl } from "../core/json/escape-control.ts";
 import type { Log } from "../core/operations/log.ts";
@@ -24,10 +25,14 @@ export function captureOutput(log: Logger): void {
   process.on("warning", ({ name, message, ...rest }) =>
     log.warn({ ...("code" in rest && { code: rest.code }) }, `${name}: ${message}`),
   );
-  // Rejections that nobody handles come here too.
-  process.on("uncaughtException", (error, origin) => {
+  const end = (error: unknown, origin: string): void => {
     log.error({ err: error, origin }, "an error that nobody caught ends the process");
     process.exit(1);
+  };
+  process.on("uncaughtException", end);
+  process.on("unhandledRejection", (error) => {
+    if (!isDriversOwnRejection(error)) return end(error, "unhandledRejection");
+    log.warn({ err: error as Error }, "PostgreSQL's driver lost a connection while it opened it");
   });
   process.on("exit", () => log.flush());
 }

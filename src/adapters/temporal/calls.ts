@@ -81,6 +81,8 @@ function isUnanswered(error: unknown): boolean {
   const { cause } = error as { cause?: unknown };
   // The client wraps what the connection throws while it is not open.
   if (isTemperaError(cause)) return cause.code === "temporal_unavailable";
+  // The SDK's native connection words its own end so, while calls are under way.
+  if (cause instanceof Error && cause.message.includes("Native Promise was dropped")) return true;
   const grpc = isGrpcServiceError(error) ? error : (cause as { code?: number } | undefined);
   return typeof grpc?.code === "number" && GRPC_UNAVAILABLE.has(grpc.code);
 }
