@@ -52,8 +52,8 @@ export interface RequestSearch {
   /** Replaces input and output in the record by tombstones. False when the request has not ended. */
   erasePayloads(requestId: string): Promise<boolean>;
   /**
-   * Returns those of the artifacts (SHA-256, hex) that the output of any other request names, or the input
-   * of an unfinished one.
+   * Returns those of the artifacts (the hash in their address, hex) that the output of any other request
+   * names, or the input of an unfinished one.
    */
   namedElsewhere(sha256s: string[], requestIds: string[]): Promise<Set<string>>;
   /** Lists requests without an outcome by id (oldest first), those after `after`. */
