@@ -37,6 +37,7 @@ const historyOf = async (id: string): Promise<string> => {
   walk(events);
   return texts.join("\n");
 };
+const OUTPUT = expect.stringMatching(/^output-[0-9a-f]{16}\.json$/);
 const objectsBelow = async (folder: string): Promise<string[]> =>
   (await readdir(join(platform.folder, "objects", folder))).filter((name) => !name.includes("@"));
 
@@ -224,12 +225,13 @@ describe("X-Fal-Store-IO: 0", () => {
     >`SELECT job::text, outcome::text FROM requests WHERE request_id = ${id}`;
     expect(`${row?.job}${row?.outcome}`).not.toContain(secret);
     const history = await historyOf(id);
-    expect(history).toContain(`transient/${id}/input.json`);
+    expect(history).toContain(`transient/${id}/input-`);
     expect(history).not.toContain(secret);
     // In the object store, the input was deleted with the job; the output waits for its reader.
-    expect(await objectsBelow(`transient/${id}`)).toEqual(["output.json"]);
+    await expect.poll(() => objectsBelow(`transient/${id}`)).toEqual([OUTPUT]);
+    const [output = ""] = await objectsBelow(`transient/${id}`);
     const before = new Date(Date.now() - 2 * 3_600_000);
-    await utimes(join(platform.folder, "objects/transient", id, "output.json"), before, before);
+    await utimes(join(platform.folder, "objects/transient", id, output), before, before);
     const deleted = await platform.run<Record<string, number>>("retention", [
       { sweep: "expired", kind: 0, deleted: {} },
     ]);
@@ -261,7 +263,7 @@ describe("X-Fal-Store-IO: 0 of a pipeline", () => {
     for (const { everything } of rows) expect(everything).not.toContain(secret);
     // Their inputs were deleted with the jobs; the outputs wait for their reader.
     for (const { request_id } of rows)
-      expect(await objectsBelow(`transient/${request_id}`)).toEqual(["output.json"]);
+      await expect.poll(() => objectsBelow(`transient/${request_id}`)).toEqual([OUTPUT]);
   });
 });
 

@@ -1,6 +1,6 @@
 import { checkpointKey } from "../../core/engines/engine.ts";
 import type { ObjectStore } from "../../core/files/object-store.ts";
-import { isTransient } from "../../core/files/transient.ts";
+import { isTransient, TRANSIENT_FOLDER, transientKey } from "../../core/files/transient.ts";
 import type { Clock } from "../../core/operations/clock.ts";
 import type { Log } from "../../core/operations/log.ts";
 import type { EventLog } from "../../core/requests/event-log.ts";
@@ -35,7 +35,7 @@ export interface EndedJob {
 export interface RecordOutcomeDependencies {
   events: Pick<EventLog, "append" | "complete" | "outcome" | "read">;
   requests: Pick<RequestStore, "finish">;
-  objects: Pick<ObjectStore, "delete">;
+  objects: Pick<ObjectStore, "delete" | "list">;
   logSearch: Pick<LogSearch, "index">;
   log: Pick<Log, "info" | "warn">;
   clock: Clock;
@@ -89,9 +89,23 @@ export function createRecordOutcome({
     // Indexed in the background: the record has the lines, and an unavailable index must not delay the end.
     if (logs.length > 0) logSearch.index({ ...job, lines: logs.flatMap(lineOf) }).catch(() => {});
     // No attempt reads the input any more. A sweep deletes it when the store is unavailable now.
-    if ("ref" in job.input && isTransient(job.input)) objects.delete(job.input.ref).catch(() => {});
+    if ("ref" in job.input && isTransient(job.input)) deleteInputs(objects, job).catch(() => {});
     return recorded;
   };
+}
+
+/** Inputs of one request: what was submitted, and what a check completed, by each attempt to do so. */
+const INPUTS_MAX = 100;
+
+async function deleteInputs(
+  objects: Pick<ObjectStore, "delete" | "list">,
+  { requestId }: Pick<JobSpec, "requestId">,
+): Promise<void> {
+  const stored = await objects.list(`${TRANSIENT_FOLDER}${requestId}/`, undefined, INPUTS_MAX);
+  const inputs = stored.filter(({ key }) =>
+    key.startsWith(transientKey(requestId, "input").replace(".json", "")),
+  );
+  await Promise.all(inputs.map(({ key }) => objects.delete(key)));
 }
 
 /**

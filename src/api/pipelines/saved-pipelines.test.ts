@@ -75,10 +75,8 @@ describe("saved pipelines of a gateway", () => {
     ]);
     expect(await version()).toBe("1");
     expect(store.state.reads).toBe(1);
-    const route = await findPipeline("workflows/ann/video", "ann");
     now += LIMITS.pipelineCacheMs;
-    // Its input check is compiled once, as long as it does not change.
-    expect(await findPipeline("workflows/ann/video", "ann")).toBe(route);
+    expect(await version()).toBe("1");
     expect(store.state.reads).toBe(2);
   });
 
