@@ -226,9 +226,9 @@ export const SETTINGS = {
       "TEMPERA_BODIES_BYTES_MAX",
       number(z.number().int().min(65_536).max(68_719_476_736)),
       268_435_456,
-      "Bytes of bodies and WebSocket messages that are in the memory of one process, of all owners: arriving, " +
-        "waiting or worked on; beyond it they get 503. Memory is taken up to three times while they are parsed. " +
-        "At least twice what one owner may have.",
+      "Bytes of bodies and WebSocket messages that are in the memory of one process, of all owners: " +
+        "arriving, waiting or worked on; beyond it they get 503. Memory is taken up to three times while " +
+        "they are parsed. At least twice what one owner may have.",
       { unit: "bytes", live: true },
     ),
     bodiesBytesOfOwnerMax: setting(
@@ -471,8 +471,8 @@ export const SETTINGS = {
       z.enum(["required", "best-effort", "off"], "must be required, best-effort or off"),
       "best-effort",
       "Isolation of engines from the rest of the machine, of which each host permits some layers. " +
-        "`best-effort` uses those, and logs what is missing; `required` does not start without all of them; " +
-        "`off` uses none.",
+        "`best-effort` uses those, and logs what is missing; `required` does not start without all of " +
+        "them; `off` uses none.",
     ),
   },
   worker: {
@@ -510,6 +510,7 @@ export const SETTINGS = {
       2_048,
       "Size of all files that one request may produce, in MiB. A request that produces more ends with " +
         "`output_too_large`.",
+      { unit: "MiB" },
     ),
     graceSeconds: setting(
       "TEMPERA_GRACE_SECONDS",
