@@ -37,6 +37,7 @@ it("ends its one sender of calls to Temporal when it cannot start", async () => 
     config: loadConfig({}),
     retention: { ownerTimes: async () => new Map(), onChange },
     keys: { onChange },
+    plans: { onChange },
     processHealth: { role: () => ({}) },
     secrets: { secret: () => Promise.reject(new Error("the store is away")) },
   };
