@@ -15,6 +15,7 @@ import { followConfig, isMain, onSignal, readFlags, refuseStart } from "./role.t
 export function readyText(platform: Platform, { isTerminal }: { isTerminal: boolean }): string {
   const { url, adminUrl, temporalUi, keptKey, endpoints, pipelines, tls } = platform;
   const isShown = isTerminal && keptKey?.isNew;
+  const origin = keptKey ? `kept in ${keptKey.file}` : "that of TEMPERA_ADMIN_KEY";
   return [
     "",
     `  Tempera is ready.`,
@@ -26,7 +27,7 @@ export function readyText(platform: Platform, { isTerminal }: { isTerminal: bool
       ? [`  Temporal UI  ${temporalUi.url}`, `               (its password is in ${temporalUi.passwordFile})`]
       : []),
     ...(isShown ? [`  Key          ${keptKey.key}`, "               (shown only this once)"] : []),
-    `  ${isShown ? "           " : "Key        "}  ${keptKey ? `kept in ${keptKey.file}` : "that of TEMPERA_ADMIN_KEY"}`,
+    `  ${isShown ? "           " : "Key        "}  ${origin}`,
     `  Models       ${endpoints.join(", ")}`,
     ...(pipelines.length > 0 ? [`  Pipelines    ${pipelines.join(", ")}`] : []),
     "",

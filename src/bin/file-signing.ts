@@ -12,7 +12,7 @@ export async function fileSigning({
   return { uploadSecret: secret, signAddress: createSignAddress({ secret, clock: systemClock, seconds }) };
 }
 
-/** Lists the bases of file addresses in outputs: the present one, and that from before files had their own. */
+/** Lists the bases of file addresses in outputs: the present, and that from before files had their own. */
 export const outputUrls = ({ filesUrl, publicUrl }: Pick<Parts, "filesUrl" | "publicUrl">): string[] => [
   ...new Set([filesUrl, publicUrl]),
 ];

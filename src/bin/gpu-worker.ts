@@ -185,7 +185,10 @@ async function openPool(
 
 /** Logs in one line what isolates the engines, and what this host does not permit. */
 function logIsolation(cage: Cage | undefined, log: Log): void {
-  if (!cage) return log.warn({}, "engines are not isolated: engines.isolation is off");
+  if (!cage) {
+    log.warn({}, "engines are not isolated: engines.isolation is off");
+    return;
+  }
   const line = describeIsolation(cage);
   if (cage.missing.length > 0) log.warn({}, line);
   else log.info({}, line);

@@ -73,7 +73,10 @@ it("goes on when a server breaks the connection on which PostgreSQL's driver rea
         socket.write(greeting);
       });
     }).listen(0, async () => {
-      const sql = connectPostgres("postgres://x@127.0.0.1:" + server.address().port + "/x", { maxConnections: 1 });
+      const sql = connectPostgres(
+        "postgres://x@127.0.0.1:" + server.address().port + "/x",
+        { maxConnections: 1 },
+      );
       sql.reserve().catch(() => {});
       while (connections < 2) await new Promise((next) => setTimeout(next, 10));
       process.exit(0);
@@ -81,7 +84,10 @@ it("goes on when a server breaks the connection on which PostgreSQL's driver rea
   `);
   expect(lines.length).toBeGreaterThan(0);
   for (const line of lines)
-    expect(line).toMatchObject({ level: "warn", message: expect.stringContaining("PostgreSQL's driver lost") });
+    expect(line).toMatchObject({
+      level: "warn",
+      message: expect.stringContaining("PostgreSQL's driver lost"),
+    });
   expect(status).toBe(0);
 });
 

@@ -73,7 +73,7 @@ const video = (input: JsonObject): JsonObject => ({
 });
 
 describe("a graph", () => {
-  it("sorts its nodes, each with the calls it waits for: declared, referenced, or through a display", async () => {
+  it("sorts its nodes, each with the calls it waits for: declared, referenced, by a display", async () => {
     const { graph, calls } = await compiled({
       nodes: {
         last: stub({ payload: { deep: [{ url: "$video.video.url" }] } }, { depends: ["shown"] }),

@@ -142,7 +142,7 @@ export async function loadRegistry(folders: {
   };
 }
 
-/** Compiles the input check of a pipeline that comes with the program. Throws when its schema is not a JSON Schema. */
+/** Compiles the input check of a pipeline of the program. Throws when its schema is not a JSON Schema. */
 export function pipelineRoute(pipeline: PipelineVersion, coercion?: Coercion): PipelineRoute {
   const { schemas } = pipeline;
   return { pipeline, checkInput: createInputCheck({ schemas, restrictions: [] }, { coercion }) };

@@ -297,7 +297,7 @@ describe("checkpoints of the platform's jobs", () => {
     for (const id of [cancelled, failed]) await expect.poll(() => hasCheckpoint(id)).toBe(false);
   });
 
-  it("are used by the second attempt of a job that crashes its engine twice, and removed at its end", async () => {
+  it("are used by the second attempt of a job that crashes its engine, and removed at its end", async () => {
     const id = await submit({ delay_ms: 3_000, fail: "crash", fail_step: 25 });
     const { error, logs } = await ended(id);
     expect(error).toBeDefined();

@@ -151,10 +151,10 @@ const setSlots = (client: PlatformClient, inProgress: number | null) =>
 async function waitingForSlots(id: string, count: number): Promise<void> {
   for (;;) {
     const { events } = await temporal.workflow.getHandle(id).fetchHistory();
-    const answered = events?.filter(
+    const replied = events?.filter(
       ({ markerRecordedEventAttributes: marker }) => marker?.markerName === "core_local_activity",
     );
-    if ((answered?.length ?? 0) >= count) return;
+    if ((replied?.length ?? 0) >= count) return;
   }
 }
 

@@ -101,8 +101,8 @@ const FULL: Record<string, { fault: string; remedy: string }> = {
 };
 
 /**
- * Tells whether a rejection that nobody handled is one of the driver's own queries, whose connection was lost:
- * it reads the types of arrays on each new connection and awaits that nowhere (postgres 3.4.9,
+ * Tells whether a rejection that nobody handled is one of the driver's own queries, whose connection was
+ * lost: it reads the types of arrays on each new connection and awaits that nowhere (postgres 3.4.9,
  * `fetchArrayTypes`). Our own queries go through `answer`, which handles theirs.
  */
 export function isDriversOwnRejection(error: unknown): boolean {

@@ -194,7 +194,7 @@ describe("the local authority", () => {
     expect(await readFile(file, "utf8")).toBe("nonsense");
   });
 
-  it("renews its own certificate in the last third of its time, and clients of the former one go on", async () => {
+  it("renews its own certificate in the last third of its time; clients of the former go on", async () => {
     await open();
     const former = await ca();
     nowMs += 240 * DAY_MS;

@@ -1,6 +1,6 @@
 /**
- * The host name of files (`server.filesUrl`). Files come from strangers: on an origin of their own, a page that
- * one of them might become can neither call the API nor read what the API keeps in the browser.
+ * The host name of files (`server.filesUrl`). Files come from strangers: on an origin of their own, a page
+ * that one of them might become can neither call the API nor read what the API keeps in the browser.
  */
 import type { Context, MiddlewareHandler } from "hono";
 import { TemperaError } from "../../core/errors/tempera-error.ts";

@@ -68,8 +68,8 @@ export async function readAnnouncedFile(
 }
 
 /**
- * Reads the lifecycle of an upload. Absent fields are the owner's defaults, then those of the owner's plan and
- * of the installation. Throws `input_invalid`.
+ * Reads the lifecycle of an upload. Absent fields are the owner's defaults, then those of the owner's plan
+ * and of the installation. Throws `input_invalid`.
  */
 export async function lifecycleOf(
   c: Context,

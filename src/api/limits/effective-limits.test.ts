@@ -111,7 +111,7 @@ describe("while the store is unavailable", () => {
     expect(await limit()).toBe(7);
   });
 
-  it("an unknown caller has only the platform's own limits and private files, until the store is back", async () => {
+  it("an unknown caller has the platform's limits and private files, until the store is back", async () => {
     answer = () => Promise.reject(new TemperaError("store_unavailable"));
     expect(await limit()).toBeUndefined();
     expect((await effectiveLimits.of(ANN)).owner).toEqual({ privateFiles: true });

@@ -186,17 +186,17 @@ export async function readCallerOptions(
 }
 
 /**
- * Chooses the lifecycle of what a job produces: its caller's preference, else its owner's default, else that of
- * the owner's plan and the installation's retention time. `undefined` means kept for ever and readable by everybody; such files need
- * no record.
+ * Chooses the lifecycle of what a job produces: its caller's preference, else its owner's default, else that
+ * of the owner's plan and the installation's retention time. `undefined` means kept for ever and readable by
+ * everybody; such files need no record.
  */
 function outputLifecycle(
   { storageDefaults, times }: Pick<ApiDependencies, "storageDefaults" | "times">,
   header: string | undefined,
   { ownerId, isPrivate }: { ownerId: string; isPrivate: boolean },
 ): Lifecycle | undefined {
-  const asked = resolveLifecycle(header, LIFECYCLE_PREFERENCE_HEADER, storageDefaults.of(ownerId));
-  const wanted = isPrivate ? keptPrivate(asked) : asked;
+  const requested = resolveLifecycle(header, LIFECYCLE_PREFERENCE_HEADER, storageDefaults.of(ownerId));
+  const wanted = isPrivate ? keptPrivate(requested) : requested;
   const keptMs = times?.of(ownerId).artifactMs;
   const lifecycle = setsLifetime(header) ? wanted : withLifetime(wanted, keptMs);
   // Where files have a retention time, a file without a record is deleted when that has passed. So a file

@@ -25,7 +25,10 @@ export async function store<T>(objects: Pick<ObjectStore, "put">, key: string, v
   return putValue(objects, keyWith(key, digest), bytes);
 }
 
-/** Stores `value` as an object, however small it is, under `key` with random digits: the reference contains nothing of it. */
+/**
+ * Stores `value` as an object, however small it is, under `key` with random digits: the reference contains
+ * nothing of it.
+ */
 export async function storeApart<T>(
   objects: Pick<ObjectStore, "put">,
   key: string,

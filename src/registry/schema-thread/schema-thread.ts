@@ -1,7 +1,7 @@
 /**
  * Checks values against schemas that owners wrote, in a thread with a deadline: to compile one takes up to a
- * fifth of a second, in which a gateway would answer nobody. Schemas of models and of pipelines that come with
- * the program are compiled in the process itself, at its start.
+ * fifth of a second, in which a gateway would answer nobody. Schemas of models and of pipelines that come
+ * with the program are compiled in the process itself, at its start.
  */
 import { createHash } from "node:crypto";
 import { extname, join } from "node:path";
@@ -150,7 +150,8 @@ export class SchemaThread implements AsyncDisposable {
 
   /** Gives the thread that runs, or starts one. */
   async #start(): Promise<Worker> {
-    const starting = (this.#worker ??= startWorker());
+    this.#worker ??= startWorker();
+    const starting = this.#worker;
     const forget = (): void => {
       if (this.#worker === starting) this.#worker = undefined;
     };

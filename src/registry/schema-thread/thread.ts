@@ -1,6 +1,6 @@
 /**
- * The schema thread: compiles schemas that owners wrote, and checks values against them. `SchemaThread` starts
- * it, gives it one task at a time, and ends it when a task takes too long.
+ * The schema thread: compiles schemas that owners wrote, and checks values against them. `SchemaThread`
+ * starts it, gives it one task at a time, and ends it when a task takes too long.
  */
 import { createHash } from "node:crypto";
 import { parentPort } from "node:worker_threads";

@@ -84,11 +84,11 @@ describe("the crash store", () => {
   });
 
   it("announces every change", async () => {
-    let told = (): void => {};
-    const stop = await store.onChange(() => told());
+    let notify = (): void => {};
+    const stop = await store.onChange(() => notify());
     const nextChange = () =>
       new Promise<void>((resolve) => {
-        told = resolve;
+        notify = resolve;
       });
     let change = nextChange();
     await store.record([record()]);

@@ -12,9 +12,9 @@
  *   closes; another crash opens it again, for twice as long as before, at most
  *   `LIMITS.engineTrialDelayMsMax`.
  *
- * Each failed load, and each crash of an engine that has had no request, is a cause of its own. All crashes by
- * requests of one owner are one cause, so that no owner can take a model from the others. A crash with several
- * owners on the engine is no cause: each of them is tried apart from the others next.
+ * Each failed load, and each crash of an engine that has had no request, is a cause of its own. All crashes
+ * by requests of one owner are one cause, so that no owner can take a model from the others. A crash with
+ * several owners on the engine is no cause: each of them is tried apart from the others next.
  *
  * A run that comes to its end closes the breaker and clears the causes and the delay; so does an operator's
  * `reset`.

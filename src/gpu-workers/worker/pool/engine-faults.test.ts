@@ -137,7 +137,7 @@ describe("an engine that hangs", () => {
     expect(pid()).not.toBe(first);
   });
 
-  it("hangs twice in one request alone: the input is quarantined, and the model stays available", async () => {
+  it("hangs twice in one request alone: the input is quarantined, the model stays available", async () => {
     const { pool, run } = setUp();
     for (let attempt = 1; attempt <= 2; attempt++) {
       await expect(run({ fail: "hang" })).rejects.toMatchObject({ code: "runner_connection_timeout" });

@@ -44,7 +44,7 @@ describe("the suspects of a crash", () => {
     ]);
   });
 
-  it("include a run that was cancelled moments ago, and no longer when an engine that hangs was found", () => {
+  it("include a run that was cancelled moments ago, until an engine that hangs was found", () => {
     const { clock, occupants, enter, atCrash } = setUp();
     const [cancelled, present] = [occupant("mallory", "cancelled"), occupant("ann", "present")];
     enter(cancelled, present);

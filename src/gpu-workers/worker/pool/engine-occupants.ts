@@ -16,7 +16,7 @@ export type Suspect = Occupant & { company: CrashCompany; cleared: boolean };
 interface Left {
   occupant: Occupant;
   atMs: number;
-  /** Its caller cancelled it, so the engine may hang in it; or its connection broke before the engine died. */
+  /** Its caller cancelled it, so the engine may hang in it; or its connection broke before the crash. */
   isAbandoned: boolean;
 }
 

@@ -69,7 +69,7 @@ export interface EnginePoolOptions {
   budgetMiB?: number;
   /** Isolates the engines. @default isolation is off */
   cage?: Cage | undefined;
-  /** The requests that were on crashed engines. @default this pool remembers by itself, and limits no owner */
+  /** Requests that were on crashed engines. @default this pool remembers by itself, and limits no owner */
   crashes?: CrashLedger;
   /** Pause before an unhealthy model is tried again. @default 30 s */
   trialDelayMs?: number;
@@ -374,8 +374,8 @@ export class EnginePool implements Engines, SessionEngines, AsyncDisposable {
       const seconds = Math.ceil(breaker.trialInMs / 1000);
       this.#options.log(
         "ERROR",
-        `Unhealthy after ${breaker.crashes} crashes in a row of different causes. One request tries it again ` +
-          `in ${seconds} s; or fix the cause, then run \`tempera engines reset ${model.endpoint}\`.`,
+        `Unhealthy after ${breaker.crashes} crashes in a row of different causes. One request tries it ` +
+          `again in ${seconds} s; or fix the cause, then run \`tempera engines reset ${model.endpoint}\`.`,
         nameOf(model),
       );
       this.#announceTrial(entry);

@@ -147,7 +147,7 @@ it("polls for a model that is larger than the worker only to refuse its requests
   await scheduler.stop();
 });
 
-it("takes one request at a time of an unhealthy model on trial, and all of one that works again", async () => {
+it("takes one request at a time of an unhealthy model on trial, all of one that works again", async () => {
   const sick = model("1.0.0");
   const { scheduler, did, setState } = await start([sick]);
   setState(sick, "unhealthy");

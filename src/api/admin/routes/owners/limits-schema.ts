@@ -49,7 +49,7 @@ const FIELDS: Record<Field, { name: string; description: string }> = {
 
 const ALL = Object.keys(FIELDS) as Field[];
 
-const valueOf = (field: Field): z.ZodNumber | z.ZodBoolean => {
+const schemaOf = (field: Field): z.ZodNumber | z.ZodBoolean => {
   if (field === "privateFiles") return z.boolean();
   const { min, max, whole } = LIMIT_RANGES[field];
   const number = whole ? z.int() : z.number();
@@ -66,7 +66,7 @@ const shapeOf = (fields: readonly Field[], make: (field: Field) => z.ZodType): z
     ),
   );
 
-const orNull = (field: Field) => valueOf(field).nullable();
+const orNull = (field: Field) => schemaOf(field).nullable();
 const changeOf = (fields: readonly Field[]): z.ZodObject =>
   shapeOf(fields, (field) => orNull(field).optional()).strict();
 
