@@ -26,11 +26,11 @@ import { type CloseStack, closeOnFailure } from "../core/operations/close-stack.
 import { ENGINE_RUNNERS } from "../gpu-workers/worker/process/engine-programs.ts";
 import { createManifestCheck } from "../registry/packages/package-check.ts";
 import { reviewModel } from "../registry/packages/review-model.ts";
+import { ownerBudgets } from "./configured/owner-budgets.ts";
+import { retentionPolicy } from "./configured/retention-policy.ts";
 import { fileSigning, outputUrls } from "./file-signing.ts";
 import { PROJECT } from "./open-registry.ts";
-import { ownerBudgets } from "./owner-budgets.ts";
 import type { Parts } from "./parts.ts";
-import { retentionPolicy } from "./retention-policy.ts";
 import { isMain, type Listeners, type Role, runRole } from "./role.ts";
 
 const GRACE_MS = 2_000;

@@ -27,10 +27,10 @@ import { TemperaError } from "../core/errors/tempera-error.ts";
 import { steadyClock, systemClock } from "../core/operations/clock.ts";
 import { type CloseStack, closeOnFailure } from "../core/operations/close-stack.ts";
 import type { Log } from "../core/operations/log.ts";
+import { ownerBudgets } from "./configured/owner-budgets.ts";
+import { retentionPolicy } from "./configured/retention-policy.ts";
 import { fileSigning, outputUrls } from "./file-signing.ts";
-import { ownerBudgets } from "./owner-budgets.ts";
 import type { Parts } from "./parts.ts";
-import { retentionPolicy } from "./retention-policy.ts";
 import { isMain, type Listeners, type Role, runRole, type Waiting } from "./role.ts";
 import { certificateSource, keepCertificateFresh } from "./tls.ts";
 

@@ -2,8 +2,8 @@ import { readdirSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { workflowBundle } from "../adapters/temporal/worker/workflow-bundle.ts";
 import type { Config } from "../config/settings.ts";
+import { payloadKeysOf } from "./configured/payload-keys.ts";
 import { ENCODED_FAILURES, PROJECT } from "./open-registry.ts";
-import { payloadKeysOf } from "./payload-keys.ts";
 
 const WORKFLOWS = join(PROJECT, "src/workflows");
 const PIPELINE_SCHEMAS = join(PROJECT, "schemas/pipelines");

@@ -36,10 +36,10 @@ import { sweepFrom } from "../core/operations/retention.ts";
 import type { Jobs } from "../core/requests/jobs.ts";
 import { TREES } from "../fal/index.ts";
 import { startMaintenance } from "../maintenance/index.ts";
+import { retentionPolicy } from "./configured/retention-policy.ts";
 import { fileSigning, outputUrls } from "./file-signing.ts";
 import { orchestratorBundle } from "./orchestrator-bundle.ts";
 import type { Parts } from "./parts.ts";
-import { retentionPolicy } from "./retention-policy.ts";
 import { isMain, type Role, runRole } from "./role.ts";
 
 /** Starts the role that advances the workflows and runs their light activities, once Temporal was reached. */

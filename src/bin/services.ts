@@ -36,8 +36,8 @@ import { checkObjects, ServiceProbes } from "../maintenance/service-probes.ts";
 import { createLiveRegistry, type LiveRegistry } from "../registry/live-registry.ts";
 import type { Registry } from "../registry/registry.ts";
 import type { Addresses } from "./addresses.ts";
+import { guardPayloadKeys, payloadKeysOf } from "./configured/payload-keys.ts";
 import { ENCODED_FAILURES, warnOfMissingCalls, warnOfSlips } from "./open-registry.ts";
-import { guardPayloadKeys, payloadKeysOf } from "./payload-keys.ts";
 import type { ServiceJoins } from "./service-joins.ts";
 import { readServiceTls } from "./service-tls.ts";
 

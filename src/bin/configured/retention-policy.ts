@@ -1,5 +1,5 @@
-import type { Config } from "../config/settings.ts";
-import type { RetentionPolicy } from "../core/operations/retention.ts";
+import type { Config } from "../../config/settings.ts";
+import type { RetentionPolicy } from "../../core/operations/retention.ts";
 
 const DAY_MS = 24 * 3600 * 1000;
 

@@ -1,14 +1,14 @@
 import { createHmac } from "node:crypto";
-import type { Config } from "../config/settings.ts";
-import { PeriodicTask } from "../core/concurrency/periodic-task.ts";
-import { LIMITS } from "../core/limits.ts";
-import type { Log } from "../core/operations/log.ts";
+import type { Config } from "../../config/settings.ts";
+import { PeriodicTask } from "../../core/concurrency/periodic-task.ts";
+import { LIMITS } from "../../core/limits.ts";
+import type { Log } from "../../core/operations/log.ts";
 import {
   type PayloadKey,
   type PayloadKeyRecord,
   type PayloadKeys,
   parsePayloadKeys,
-} from "../core/operations/payload-keys.ts";
+} from "../../core/operations/payload-keys.ts";
 
 /**
  * Reads the configured keys; without any, nothing is encrypted or decrypted. Throws when bound data is
