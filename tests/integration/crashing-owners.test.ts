@@ -49,7 +49,7 @@ const engine = async (): Promise<{ state: string; polled: boolean; failures: num
 const reset = () => test.client.admin("POST", "/v1/engines/reset", { endpoint_id: STUB });
 
 describe("an input that crashes its engine", () => {
-  it("ends after two attempts as a dead letter, is refused when it is sent again, and harms nobody", async () => {
+  it("ends after two attempts as a dead letter, is refused when sent again, and harms nobody", async () => {
     const poison = { fail: "crash", prompt: "poison" };
     const id = await submit("mallory", poison);
     expect(await endOf(id)).toBe("input_quarantined");

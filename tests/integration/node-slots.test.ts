@@ -103,7 +103,7 @@ describe("the nodes of a pipeline", () => {
     expect(await mostAtOnce(ann)).toEqual({ calls: 2, most: 1 });
   });
 
-  it("take slots in line with the owner's requests, and those of another owner are not concerned", async () => {
+  it("take slots in line with the owner's requests, not with those of another owner", async () => {
     const [ann, bob] = [await owner(3), await owner(1)];
     const id = await submit(ann, { stages: [Array.from({ length: 6 }, (_, n) => ({ ...LONG, seed: n }))] });
     await expect.poll(() => slotsOf(ann)).toEqual({ used: 3, waiting: 3 });
@@ -144,7 +144,8 @@ describe("the nodes of a pipeline", () => {
     await expect.poll(() => slotsOf(ann)).toEqual({ used: 2, waiting: 1 });
     await test.temporal.workflow.getHandle(id).terminate();
     // Old enough for Temporal to be asked about them, and checked now instead of within a minute.
-    await test.sql`UPDATE places SET taken_at = taken_at - interval '2 minutes' WHERE owner_id = ${ann.ownerId}`;
+    await test.sql`UPDATE places SET taken_at = taken_at - interval '2 minutes'
+                   WHERE owner_id = ${ann.ownerId}`;
     await releaseLostSlots({ slots: createConcurrencySlotStore(test.sql), jobs: createJobs(test.temporal) });
     await expect.poll(() => slotsOf(ann)).toEqual({ used: 0, waiting: 0 });
   });

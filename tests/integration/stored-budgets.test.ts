@@ -1,4 +1,4 @@
-/** Budgets of stored bytes and files: one owner fills neither the disk nor the tables, whichever way it tries. */
+/** Budgets of stored bytes and files: one owner fills neither the disk nor the tables, however it tries. */
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { PlanLimits } from "../../src/core/owners/plan.ts";
@@ -33,7 +33,8 @@ async function owner(limits: PlanLimits): Promise<TestOwner> {
   return { ownerId, headers: { authorization: `Key ${made.key}`, "content-type": "application/json" } };
 }
 const setLimits = (ownerId: string, limits: PlanLimits) =>
-  test.sql`INSERT INTO owners (owner_id, allowance) VALUES (${ownerId}, ${JSON.stringify(limits)}::text::jsonb)
+  test.sql`INSERT INTO owners (owner_id, allowance)
+           VALUES (${ownerId}, ${JSON.stringify(limits)}::text::jsonb)
            ON CONFLICT (owner_id) DO UPDATE SET allowance = excluded.allowance`;
 const post = (url: string, { headers }: TestOwner, body: object, more: Record<string, string> = {}) =>
   fetch(url, { method: "POST", body: JSON.stringify(body), headers: { ...headers, ...more } });
@@ -83,11 +84,11 @@ describe.each([
     expect((await outcomeOf(bob, { artifact_bytes: 400_000, seed: 3 }, lifecycle)).outcome?.ok).toBe(true);
     // Nothing fits any more: the next job is refused before it is accepted.
     for (const path of [`/queue/${STUB}`, `/${STUB}`, `/${STUB}/stream`]) {
-      const answered = async () => {
+      const refusal = async () => {
         const { status, headers } = await post(`${urls[0]}${path}`, ann, {}, lifecycle);
         return [status, headers.get("x-fal-error-type")];
       };
-      await expect.poll(answered).toEqual([413, "storage_limit"]);
+      await expect.poll(refusal).toEqual([413, "storage_limit"]);
     }
   });
 
