@@ -189,8 +189,9 @@ class GatewaySession implements Session {
     }
   }
 
-  /** Sends as many waiting inputs as the worker may have. */
+  /** Sends as many waiting inputs as the worker may have. The listener may have closed the session. */
   #sendWaiting(): void {
+    if (this.#closed) return;
     while (this.#hasWorker && this.#inFlight.size < this.#options.inFlightMax) {
       const frame = this.#waiting.shift();
       if (!frame) break;
