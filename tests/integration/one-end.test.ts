@@ -60,7 +60,7 @@ it("tells the end by status, stream and result after Redis was restored from an 
   const recordOutcome = createRecordOutcome({
     events: worker,
     requests,
-    objects: { delete: async () => {} },
+    objects: { delete: async () => {}, list: async () => [] },
     logSearch: { index: async () => {} },
     log: { info: () => {}, warn: () => {} },
     clock,

@@ -68,7 +68,7 @@ it.each([
     const budget = bytes(1000);
     const { session, listener } = open(budget, "ann", { openGateway });
     listener[event] = vi.fn(() => void session.close());
-    receive({ type: "pulse", attempt: 1, settledThrough: 0 });
+    receive({ type: "pulse", attempt: 1, worker: "w", settledThrough: 0 });
     await Promise.resolve();
     for (let i = 0; i < 6; i++) session.send(new Uint8Array(10), false);
     receive(message);
