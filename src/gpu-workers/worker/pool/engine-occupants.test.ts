@@ -57,6 +57,19 @@ describe("the suspects of a crash", () => {
     expect(atCrash()).toEqual([["present", "alone", false]]);
   });
 
+  it("leave out a cancelled run after which another began and ended: the engine did not hang in it", () => {
+    const { clock, occupants, enter, atCrash } = setUp();
+    const cancelled = occupant("mallory", "cancelled");
+    enter(cancelled);
+    clock.nowMs = 1;
+    occupants.leave(cancelled, { isAbandoned: true });
+    const later = { ...occupant("ann", "later"), begunMs: 2 };
+    enter(later);
+    occupants.leave(later, { isAbandoned: false });
+    enter({ ...occupant("ann", "crashing"), begunMs: 3 });
+    expect(atCrash()).toEqual([["crashing", "alone", false]]);
+  });
+
   it("are of the last run's owner when the idle engine crashes just after it, and nobody's later", () => {
     const { clock, occupants, enter, atCrash } = setUp();
     const last = occupant("mallory", "last");

@@ -41,10 +41,17 @@ export class EngineOccupants {
     this.#present.add(occupant);
   }
 
+  /**
+   * Removes an occupant. One that began after another was cancelled and has ended clears that other one: the
+   * engine does not hang in it.
+   */
   leave(occupant: Occupant, { isAbandoned }: Pick<Left, "isAbandoned">): void {
     if (!this.#present.delete(occupant)) return;
     const atMs = this.#nowMs();
-    const kept = this.#left.filter((left) => left.isAbandoned && atMs - left.atMs < this.#graceMs);
+    const clearedUntilMs = isAbandoned ? Number.NEGATIVE_INFINITY : occupant.begunMs;
+    const kept = this.#left.filter(
+      (left) => left.isAbandoned && left.atMs >= clearedUntilMs && atMs - left.atMs < this.#graceMs,
+    );
     this.#left = [...kept, { occupant, atMs, isAbandoned }];
   }
 
