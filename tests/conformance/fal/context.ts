@@ -1,5 +1,7 @@
 /** The context of a case: the tested server, keys, the official clients, a webhook receiver. */
+
 import { execFile } from "node:child_process";
+import { randomUUID } from "node:crypto";
 import { join } from "node:path";
 import { createFalClient, type FalClient } from "@fal-ai/client";
 import { check } from "./expect.ts";
@@ -133,7 +135,8 @@ export function createContext(
     },
     async fullQueue() {
       const blockers = await Promise.all(
-        Array.from({ length: SLOTS }, () => context.submit({ delay_ms: 60_000 })),
+        // Each its own input: an equal one that was cancelled just before a crash would run alone.
+        Array.from({ length: SLOTS }, () => context.submit({ delay_ms: 60_000, prompt: randomUUID() })),
       );
       await Promise.all(blockers.map(({ request_id }) => context.running(request_id)));
       return {

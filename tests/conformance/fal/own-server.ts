@@ -48,6 +48,8 @@ export async function startOwnServer(
     TEMPERA_WEBHOOK_DELAYS: "1,1,1,1",
     TEMPERA_WEBHOOK_TIMEOUT: "3",
     TEMPERA_REALTIME_IDLE_SECONDS: "4",
+    // The cases crash engines more often than one owner may.
+    TEMPERA_ENGINE_CRASHES_OF_OWNER: "1000",
     TEMPERA_RUNS_MAX: "80",
   };
   let child: ChildProcess | undefined;

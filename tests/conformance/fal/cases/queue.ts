@@ -269,7 +269,7 @@ export const cases: Case[] = [
     number: 39,
     title: "IN_PROGRESS: 202 with the key logs",
     async run(ctx) {
-      const { request_id: id } = await ctx.submit({ delay_ms: 300_000 });
+      const { request_id: id } = await ctx.submit({ delay_ms: 20_000 });
       await ctx.running(id);
       const body = status(await ctx.call(ctx.at(id, "/status")), 202, "status").json();
       await ctx.call(ctx.at(id, "/cancel"), { method: "PUT" });
@@ -636,7 +636,7 @@ export const cases: Case[] = [
     number: 64,
     title: "a result before completion: 400 Request is still in progress; JS does not loop",
     async run(ctx) {
-      const { request_id: id } = await ctx.submit({ delay_ms: 300_000 });
+      const { request_id: id } = await ctx.submit({ delay_ms: 20_000 });
       same(
         detail(status(await ctx.call(ctx.at(id)), 400, "the result"), "400"),
         "Request is still in progress",
