@@ -41,7 +41,7 @@ it("of an earlier version is closed, with the databases and files that others co
     expect([path, await modeOf(folder, path)]).toEqual([path, "700"]);
   for (const file of files.slice(0, 3)) expect([file, await modeOf(folder, file)]).toEqual([file, "600"]);
   expect(await readFile(join(folder, "objects/a/b/image"), "utf8")).toBe("bytes");
-  // What is not the platform's, and what leads out of the folder.
+  // Files that are not the platform's, and links that lead out of the folder, stay as they are.
   expect([await modeOf(folder, "mine/x"), await modeOf(root, "elsewhere")]).toEqual(["644", "644"]);
   // Engines with a user of their own read these.
   expect(await modeOf(folder, "weights/v/w")).toBe("644");

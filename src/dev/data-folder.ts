@@ -2,7 +2,7 @@
 import { chmod, lstat, mkdir, readdir } from "node:fs/promises";
 import { join } from "node:path";
 
-/** What others than a folder's user may do in it. */
+/** Permission bits of everybody but a folder's user. */
 const OTHERS = 0o077;
 
 /**

@@ -1,6 +1,6 @@
 import type { SignAddress } from "../../core/files/private-address.ts";
 
-/** What a private address has beside its root: quotes, id, name and mark. */
+/** Characters of a private address beside its root: quotes, id, name and mark. */
 const BESIDE_ROOT_MAX = 300;
 
 /** Signs the private addresses in JSON text on behalf of one owner, each address once. */

@@ -1,6 +1,6 @@
 import { Budget } from "./budget.ts";
 
-/** What the callers of a process share; each owner may hold a part of it. */
+/** The resources that the callers of a process share; each owner may hold a part of them. */
 export interface Budgets {
   /** WebSockets. */
   sockets: Budget;

@@ -189,7 +189,7 @@ function spendExhausted(period: "day" | "month", max: number, currency: string):
   );
 }
 
-/** What owners have stored. The stores themselves refuse what does not fit. */
+/** Counters of stored bytes and files. The stores themselves refuse what does not fit. */
 type Stored = Record<keyof StoredTotal, UsageCounter>;
 
 async function checkStorage({ effectiveLimits }: LimitParts, stored: Stored, caller: Caller): Promise<void> {

@@ -25,7 +25,7 @@ export function countArrivingMessages(ws: WebSocket, socket: Duplex, hold: Hold)
   const end = (code: number, reason: string): void => {
     clearInterval(window);
     endSocket(ws, code, reason);
-    // What still comes would be kept, and nobody reads it.
+    // The socket would keep further bytes, and nobody reads them.
     ws.pause();
   };
   const startWindow = (): void => {

@@ -1,18 +1,18 @@
 /** The limits of what an owner has stored: bytes and files. */
 import { TemperaError } from "../errors/tempera-error.ts";
 
-/** What an owner has stored: files, and their bytes. */
+/** The number of an owner's stored files, and of their bytes. */
 export interface StoredTotal {
   bytes: number;
   files: number;
 }
 
-/** What would not fit into the limits of an owner. */
+/** An amount that does not fit into the limits of an owner. */
 export interface StoredBeyond {
   unit: keyof StoredTotal;
   used: number;
   limit: number;
-  /** What was to be stored; absent: anything. */
+  /** The amount to be stored; absent: any at all. */
   more?: number;
 }
 

@@ -1,4 +1,4 @@
-/** What another user of this machine can do to the services: attacks that worked against earlier versions. */
+/** Attacks of another user of this machine on the services, which worked against earlier versions. */
 import { execFile } from "node:child_process";
 import { once } from "node:events";
 import { chown, lstat, mkdir, mkdtemp, readdir, readFile, rm } from "node:fs/promises";

@@ -19,7 +19,7 @@ export interface ClosedTemporalOptions extends TemporalOptions {
   port: number;
   uiPort: number;
   certificates: ClientCertificates;
-  /** Where it runs. Without one, every user of this machine reaches its server; the UI is closed alike. */
+  /** Network that it runs in. Without one, every user of this machine reaches its server, but not the UI. */
   network: OwnNetwork | undefined;
 }
 

@@ -181,7 +181,7 @@ async function authenticate(
   const authorization = basicAuth && header !== undefined ? basicToKey(header) : header;
   if (scope === "none" || (scope === "optional" && authorization === undefined)) return undefined;
   const caller = await keyRing.authenticate(authorization, audit === null ? readingCallOf(c) : callOf(c));
-  // What it shows and changes is the owner's, whatever the endpoint.
+  // This service shows and changes all of the owner's data, whatever the endpoint.
   if (caller.permissions?.endpoints)
     throw new TemperaError("key_endpoint_forbidden", "This key is for calls of its endpoints only.");
   if (scope === "ADMIN" && caller.scope !== "ADMIN")
