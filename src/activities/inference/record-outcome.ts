@@ -1,6 +1,6 @@
 import { checkpointKey } from "../../core/engines/engine.ts";
 import type { ObjectStore } from "../../core/files/object-store.ts";
-import { isTransient, TRANSIENT_FOLDER, transientKey } from "../../core/files/transient.ts";
+import { isTransient, transientFolder } from "../../core/files/transient.ts";
 import type { Clock } from "../../core/operations/clock.ts";
 import type { Log } from "../../core/operations/log.ts";
 import type { EventLog } from "../../core/requests/event-log.ts";
@@ -101,10 +101,9 @@ async function deleteInputs(
   objects: Pick<ObjectStore, "delete" | "list">,
   { requestId }: Pick<JobSpec, "requestId">,
 ): Promise<void> {
-  const stored = await objects.list(`${TRANSIENT_FOLDER}${requestId}/`, undefined, INPUTS_MAX);
-  const inputs = stored.filter(({ key }) =>
-    key.startsWith(transientKey(requestId, "input").replace(".json", "")),
-  );
+  const folder = transientFolder(requestId);
+  const stored = await objects.list(folder, undefined, INPUTS_MAX);
+  const inputs = stored.filter(({ key }) => key.startsWith(`${folder}input`));
   await Promise.all(inputs.map(({ key }) => objects.delete(key)));
 }
 

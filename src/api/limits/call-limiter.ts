@@ -1,6 +1,6 @@
-import type { IncomingMessage } from "node:http";
 import type { Context, MiddlewareHandler } from "hono";
 import { networkOf } from "../auth/auth-failure-limiter.ts";
+import { callOf } from "../auth/call.ts";
 import type { Caller } from "../auth/key-ring.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import { setBodyHold } from "../http/body-hold.ts";
@@ -33,6 +33,6 @@ export function createCallLimiter(
 
 /** Names an address, in a form that no name of an owner has. */
 function senderOf(c: Context, trustProxy: boolean): string {
-  const { incoming } = (c.env ?? {}) as { incoming?: IncomingMessage };
-  return `\0${networkOf(c.req.header("x-forwarded-for"), incoming?.socket.remoteAddress, trustProxy)}`;
+  const { forwardedFor, remoteAddress } = callOf(c);
+  return `\0${networkOf(forwardedFor, remoteAddress, trustProxy)}`;
 }

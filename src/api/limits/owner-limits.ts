@@ -90,9 +90,10 @@ export function createOwnerLimits(parts: LimitParts): OwnerLimits {
     day: new UsageCounter({ count: (ownerId) => load.spent(ownerId, "day"), log }),
     month: new UsageCounter({ count: (ownerId) => load.spent(ownerId, "month"), log }),
   };
+  const total = sharedRead((ownerId) => load.stored(ownerId));
   const stored: Stored = {
-    bytes: new UsageCounter({ count: async (ownerId) => (await load.stored(ownerId)).bytes, log }),
-    files: new UsageCounter({ count: async (ownerId) => (await load.stored(ownerId)).files, log }),
+    bytes: new UsageCounter({ count: async (ownerId) => (await total(ownerId)).bytes, log }),
+    files: new UsageCounter({ count: async (ownerId) => (await total(ownerId)).files, log }),
   };
   return {
     of: (caller) => effectiveLimits.of(caller),
@@ -187,6 +188,18 @@ function spendExhausted(period: "day" | "month", max: number, currency: string):
     `User is locked. Reason: Exhausted balance. You may spend ${max} ${currency} a ${period}; ` +
       `that is used up, or this request would exceed it. The limit resets ${reset} (UTC).`,
   );
+}
+
+/** Shares a read with those who ask for the same owner while it is under way: both counters do. */
+function sharedRead<T>(read: (ownerId: string) => Promise<T>): (ownerId: string) => Promise<T> {
+  const running = new Map<string, Promise<T>>();
+  return (ownerId) => {
+    const known = running.get(ownerId);
+    if (known) return known;
+    const reading = read(ownerId).finally(() => running.delete(ownerId));
+    running.set(ownerId, reading);
+    return reading;
+  };
 }
 
 /** Counters of stored bytes and files. The stores themselves refuse what does not fit. */

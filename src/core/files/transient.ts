@@ -4,8 +4,12 @@ import type { Stored } from "../json/json.ts";
 /** Folder of values that are kept only until delivery, apart from all records, which have only their keys. */
 export const TRANSIENT_FOLDER = "transient/";
 
+/** Gives the folder of one request. */
+export const transientFolder = (requestId: string): string => `${TRANSIENT_FOLDER}${requestId}/`;
+
+/** Gives the key under which a value is stored, which adds digits to it (`stored-value.ts`). */
 export function transientKey(requestId: string, what: "input" | "output"): string {
-  return `${TRANSIENT_FOLDER}${requestId}/${what}.json`;
+  return `${transientFolder(requestId)}${what}.json`;
 }
 
 /** Tells whether a value is kept only until delivery. */

@@ -29,6 +29,12 @@ interface Waiting {
   fail: (error: unknown) => void;
 }
 
+/** A schema as exact JSON, with its digest. */
+interface SchemaText {
+  text: string;
+  digest: string;
+}
+
 export interface SchemaThreadOptions {
   /** Longest time of one task, in milliseconds. @default LIMITS.schemaTaskMs */
   deadlineMs?: number;
@@ -52,7 +58,10 @@ export class SchemaThread implements AsyncDisposable {
   readonly #coercion: Coercion;
   /** Waiting tasks by owner; the first owner is next. */
   readonly #waiting = new Map<string, Waiting[]>();
+  /** The reasons of refused tasks, by key. */
   readonly #refused = new LRUCache<string, string>({ max: REFUSED_MAX });
+  /** A route has the same schema at each of its calls. */
+  readonly #texts = new WeakMap<JsonSchema, SchemaText>();
   #worker: Promise<Worker> | undefined;
   #busy = false;
   #isClosed = false;
@@ -96,8 +105,11 @@ export class SchemaThread implements AsyncDisposable {
   }
 
   #ask(kind: TaskKind, { ownerId, schema }: OwnedSchema, value: Json): Promise<Answer> {
-    const task = { kind, coercion: this.#coercion, schema: writeJson(schema), value: writeJson(value) };
-    const refused = this.#refused.get(digestOf(task));
+    const { text, digest } = this.#textOf(schema);
+    const coercion = this.#coercion;
+    const key = `${kind} ${coercion} ${digest}`;
+    const task = { kind, coercion, schema: text, key, value: writeJson(value) };
+    const refused = this.#refused.get(key);
     if (refused !== undefined) return Promise.resolve({ unusable: refused });
     const own = this.#waiting.get(ownerId) ?? [];
     if (own.length >= LIMITS.schemaTasksWaitingMax)
@@ -109,6 +121,15 @@ export class SchemaThread implements AsyncDisposable {
       this.#waiting.set(ownerId, own);
       void this.#work();
     });
+  }
+
+  #textOf(schema: JsonSchema): SchemaText {
+    const known = this.#texts.get(schema);
+    if (known) return known;
+    const text = writeJson(schema);
+    const made = { text, digest: createHash("sha256").update(text).digest("base64") };
+    this.#texts.set(schema, made);
+    return made;
   }
 
   /** Performs the waiting tasks, one after the other. */
@@ -137,37 +158,33 @@ export class SchemaThread implements AsyncDisposable {
   }
 
   async #perform(task: Task): Promise<Answer> {
-    if (this.#isClosed) throw new TemperaError("store_unavailable", "The process is stopping. Try again.");
+    this.#assertOpen();
     const worker = await this.#start();
     const answer = await answerOf(worker, task, this.#deadlineMs);
     if (answer) return answer;
     await worker.terminate();
-    if (this.#isClosed) return this.#perform(task);
+    this.#assertOpen();
     const unusable = `it takes more than ${this.#deadlineMs} ms or too much memory to check`;
-    this.#refused.set(digestOf(task), unusable);
+    this.#refused.set(task.key, unusable);
     return { unusable };
   }
 
+  #assertOpen(): void {
+    if (this.#isClosed) throw new TemperaError("store_unavailable", "The process is stopping. Try again.");
+  }
+
   /** Gives the thread that runs, or starts one. */
-  async #start(): Promise<Worker> {
-    this.#worker ??= startWorker();
-    const starting = this.#worker;
+  #start(): Promise<Worker> {
+    if (this.#worker) return this.#worker;
+    const starting = startWorker();
     const forget = (): void => {
       if (this.#worker === starting) this.#worker = undefined;
     };
-    try {
-      const worker = await starting;
-      if (worker.listenerCount("exit") === 0) worker.once("exit", forget);
-      return worker;
-    } catch (error) {
-      forget();
-      throw error;
-    }
+    starting.then((worker) => worker.once("exit", forget), forget);
+    this.#worker = starting;
+    return starting;
   }
 }
-
-const digestOf = ({ kind, schema }: Task): string =>
-  `${kind} ${createHash("sha256").update(schema).digest("base64")}`;
 
 const faultOf = (reason: string): InputFault => ({
   loc: ["body"],
@@ -197,7 +214,8 @@ async function startWorker(): Promise<Worker> {
     );
     worker.once("error", fail);
   });
-  worker.removeAllListeners("error");
+  // An error ends the thread, which `answerOf` notices.
+  worker.on("error", () => {});
   return worker;
 }
 
@@ -205,16 +223,13 @@ async function startWorker(): Promise<Worker> {
 function answerOf(worker: Worker, task: Task, deadlineMs: number): Promise<Answer | undefined> {
   return new Promise((done) => {
     const timer = setTimeout(() => end(undefined), deadlineMs);
-    const fail = (): void => end(undefined);
+    const ended = (): void => end(undefined);
     const end = (answer: Answer | undefined): void => {
       clearTimeout(timer);
-      worker.off("message", end).off("error", fail).off("exit", fail);
-      // An error that comes later, while the thread is being ended, concerns nobody.
-      worker.on("error", () => {});
+      worker.off("message", end).off("exit", ended);
       done(answer);
     };
-    worker.removeAllListeners("error");
-    worker.once("message", end).once("error", fail).once("exit", fail);
+    worker.once("message", end).once("exit", ended);
     worker.postMessage(task);
   });
 }

@@ -8,6 +8,8 @@ export interface Task {
   kind: TaskKind;
   coercion: Coercion;
   schema: string;
+  /** Names the kind, the coercion and the schema: one compiled check serves all tasks with this key. */
+  key: string;
   value: string;
 }
 

@@ -2,7 +2,6 @@
  * The schema thread: compiles schemas that owners wrote, and checks values against them. `SchemaThread`
  * starts it, gives it one task at a time, and ends it when a task takes too long.
  */
-import { createHash } from "node:crypto";
 import { parentPort } from "node:worker_threads";
 import { LRUCache } from "lru-cache";
 import { parseJson, writeJson } from "../../core/json/exact-json.ts";
@@ -15,7 +14,7 @@ import { type Answer, READY, type Task } from "./task.ts";
 
 type Compiled = (value: Json) => unknown;
 
-/** Compiled once per digest; the least recently used are evicted. */
+/** Compiled once per key; the least recently used are evicted. */
 const compiled = new LRUCache<string, Compiled>({ max: LIMITS.pipelineChecksCachedMax });
 
 function compile({ kind, coercion, schema: text }: Task): Compiled {
@@ -29,11 +28,9 @@ function compile({ kind, coercion, schema: text }: Task): Compiled {
 }
 
 function perform(task: Task): Answer {
-  const digest = createHash("sha256").update(task.schema).digest("base64");
-  const key = `${task.kind} ${task.coercion} ${digest}`;
   try {
-    const check = compiled.get(key) ?? compile(task);
-    compiled.set(key, check);
+    const check = compiled.get(task.key) ?? compile(task);
+    compiled.set(task.key, check);
     return { result: writeJson(check(parseJson(task.value)) as Json) };
   } catch (error) {
     return { unusable: (error as Error).message };
