@@ -83,7 +83,7 @@ beforeEach(async () => {
   connections = [];
   sessions = [];
   plan = {};
-  budgets = createBudgets(LIMITS_HERE);
+  budgets = createBudgets(() => LIMITS_HERE);
   events = createMemoryEventLog();
   const found = {
     requestId: REQUEST_ID,

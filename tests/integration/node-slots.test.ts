@@ -1,10 +1,10 @@
 /** Nodes of pipelines take the concurrency slots of their owner, as requests do. */
-import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createConcurrencySlotStore } from "../../src/adapters/postgres/owners/concurrency-slot-store.ts";
 import { createJobs } from "../../src/adapters/temporal/jobs.ts";
 import { releaseLostSlots } from "../../src/maintenance/repair-concurrency-slots.ts";
 import { startTestPlatform, type TestPlatform } from "./platform.ts";
+import { newTestOwner, type TestOwner } from "./test-owner.ts";
 
 const STUB = "tempera/stub";
 const PIPELINE = "tempera/stub-pipeline";
@@ -15,21 +15,12 @@ beforeAll(async () => {
 });
 afterAll(() => test[Symbol.asyncDispose]());
 
-interface TestOwner {
-  ownerId: string;
-  headers: Record<string, string>;
-}
-
 async function owner(inProgress: number): Promise<TestOwner> {
-  const ownerId = `o-${randomUUID().slice(0, 8)}`;
-  const made = await test.client.admin<{ key: string }>("POST", "/v1/keys", {
-    alias: "a key",
-    owner: ownerId,
-  });
+  const made = await newTestOwner(test);
   await test.sql`
     INSERT INTO owners (owner_id, allowance)
-    VALUES (${ownerId}, ${JSON.stringify({ inProgress })}::text::jsonb)`;
-  return { ownerId, headers: { authorization: `Key ${made.key}`, "content-type": "application/json" } };
+    VALUES (${made.ownerId}, ${JSON.stringify({ inProgress })}::text::jsonb)`;
+  return made;
 }
 
 const call = (path: string, { headers }: TestOwner, body: object) =>

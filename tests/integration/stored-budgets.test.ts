@@ -3,6 +3,7 @@ import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { PlanLimits } from "../../src/core/owners/plan.ts";
 import { startTestPlatform, type TestPlatform } from "./platform.ts";
+import { newTestOwner, type TestOwner } from "./test-owner.ts";
 
 const STUB = "tempera/stub";
 let test: TestPlatform;
@@ -18,19 +19,10 @@ afterAll(async () => {
   await test[Symbol.asyncDispose]();
 });
 
-interface TestOwner {
-  ownerId: string;
-  headers: Record<string, string>;
-}
-
 async function owner(limits: PlanLimits): Promise<TestOwner> {
-  const ownerId = `o-${randomUUID().slice(0, 8)}`;
-  const made = await test.client.admin<{ key: string }>("POST", "/v1/keys", {
-    alias: "a key",
-    owner: ownerId,
-  });
-  await setLimits(ownerId, limits);
-  return { ownerId, headers: { authorization: `Key ${made.key}`, "content-type": "application/json" } };
+  const made = await newTestOwner(test);
+  await setLimits(made.ownerId, limits);
+  return made;
 }
 const setLimits = (ownerId: string, limits: PlanLimits) =>
   test.sql`INSERT INTO owners (owner_id, allowance)

@@ -12,6 +12,7 @@ import { connectPostgres } from "../../src/adapters/postgres/connection.ts";
 import { freePort } from "../../src/dev/services/port.ts";
 import { countedPostgres } from "../integration/counted-postgres.ts";
 import { packageArchive } from "../integration/pushed-model.ts";
+import { createAdminCalls } from "./admin-calls.ts";
 import { measureRequestPages } from "./bench-requests.ts";
 import { percentile, round, runBench, STUB, say } from "./harness.ts";
 import { measureRetention } from "./retention-measure.ts";
@@ -94,27 +95,7 @@ await runBench(
     closing.defer(() => agent.close());
     const sql = connectPostgres(databaseUrl, { maxConnections: 2 });
     closing.defer(() => sql.end({ timeout: 2 }));
-    const admin = async <T>(
-      method: "POST" | "PATCH" | "DELETE" | "PUT",
-      path: string,
-      body?: object | Buffer,
-    ): Promise<T> => {
-      const archive = Buffer.isBuffer(body);
-      const response = await request(`${adminUrl}${path}`, {
-        method,
-        headers: {
-          authorization: `Key ${key}`,
-          "content-type": archive ? "application/gzip" : "application/json",
-        },
-        ...(body && { body: archive ? body : JSON.stringify(body) }),
-        dispatcher: agent,
-      });
-      const text = await response.body.text();
-      if (response.statusCode >= 300) throw new Error(`${method} ${path}: ${response.statusCode} ${text}`);
-      return (text === "" ? undefined : JSON.parse(text)) as T;
-    };
-    const newKey = (owner: string) =>
-      admin<{ key: string; key_id: string }>("POST", "/v1/keys", { alias: owner, owner });
+    const { call: admin, newKey } = createAdminCalls(adminUrl, key, agent);
 
     const openPort = await freePort();
     const guardedPort = await freePort();

@@ -5,12 +5,14 @@
  * processors of their own.
  */
 import { spawn } from "node:child_process";
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync } from "node:fs";
 import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Agent, request } from "undici";
+import { createAdminCalls } from "./admin-calls.ts";
 import { type Bench, percentile, round, runBench, STUB, say } from "./harness.ts";
+import { COLLECT_GARBAGE, residentKib } from "./resident-memory.ts";
 import { ATTACKS, type Target } from "./strangers/attacks.ts";
 
 /** Address of the attacker; the other owner's connections come from 127.0.0.1. */
@@ -21,17 +23,14 @@ const IN_FLIGHT = 4;
 const POLL_EVERY_MS = 25;
 /** Longest time for memory, descriptors and disk to come back after an attack, in milliseconds. */
 const SETTLE_WITHIN_MS = 60_000;
-const SETTLE_EVERY_MS = 1_000;
 /** Growth of memory, descriptors and disk that an attack may leave behind. */
 const MAY_GROW = 1.05;
 /** A p99 beside an attack may be this multiple of the p99 without one. */
 const MAY_SLOW = 2;
 const ROLES = ["gateway", "admin", "orchestrator", "gpu-worker"];
-const COLLECT_GARBAGE = join(import.meta.dirname, "collect-garbage.mjs");
 
 interface Platform {
   url: string;
-  adminUrl: string;
   agent: Agent;
 }
 
@@ -50,6 +49,8 @@ interface Held {
 }
 
 const MIB = 2 ** 20;
+/** Records of jobs, which are meant to stay, are small beside this. */
+const MIB_OF_RECORDS = 256;
 
 async function callOther(platform: Platform, key: string, seconds: number): Promise<Calls> {
   const calls = new Calls();
@@ -123,11 +124,7 @@ async function bytesBelow(folder: string): Promise<number> {
 
 async function held(bench: Bench): Promise<Held> {
   const pids = ROLES.map((role) => bench.processes[role] ?? 0);
-  for (const pid of pids) process.kill(pid, "SIGUSR2");
-  await sleep(SETTLE_EVERY_MS);
-  const kib = pids.map((pid) =>
-    Number(/VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]),
-  );
+  const kib = await residentKib(pids);
   return {
     memory_mib: kib.reduce((sum, one) => sum + one, 0) / 1_024,
     descriptors: pids.reduce((sum, pid) => sum + readdirSync(`/proc/${pid}/fd`).length, 0),
@@ -150,8 +147,6 @@ async function growth(bench: Bench, before: Held): Promise<Record<keyof Held, nu
       return times;
   }
 }
-/** Records of jobs, which are meant to stay, are small beside this. */
-const MIB_OF_RECORDS = 256;
 
 await runBench("bench:strangers", "another owner's calls beside attacks", async (bench) => {
   const { url, adminUrl } = await bench.startPlatform({
@@ -159,20 +154,9 @@ await runBench("bench:strangers", "another owner's calls beside attacks", async 
   });
   const agent = new Agent({ connections: 64, pipelining: 1 });
   bench.closing.defer(() => agent.destroy());
-  const platform: Platform = { url, adminUrl, agent };
-  const admin = async (method: "POST" | "DELETE", path: string, body?: object): Promise<{ key: string }> => {
-    const answer = await request(`${adminUrl}${path}`, {
-      method,
-      headers: { authorization: `Key ${bench.key}`, "content-type": "application/json" },
-      ...(body && { body: JSON.stringify(body) }),
-      dispatcher: agent,
-    });
-    const text = await answer.body.text();
-    if (answer.statusCode >= 300) throw new Error(`${method} ${path}: ${answer.statusCode} ${text}`);
-    return (text === "" ? {} : JSON.parse(text)) as { key: string };
-  };
-  const keyOf = async (owner: string) => (await admin("POST", "/v1/keys", { alias: owner, owner })).key;
-  const [other, stranger] = [await keyOf("other"), await keyOf(ATTACKER)];
+  const platform: Platform = { url, agent };
+  const admin = createAdminCalls(adminUrl, bench.key, agent);
+  const [other, stranger] = [(await admin.newKey("other")).key, (await admin.newKey(ATTACKER)).key];
   const seconds = bench.quick ? 2 : 10 * bench.scale;
 
   say("warming up …");
@@ -188,7 +172,7 @@ await runBench("bench:strangers", "another owner's calls beside attacks", async 
     await running.started;
     const calls = await callOther(platform, other, seconds);
     const answers = await running.counts;
-    await admin("DELETE", `/v1/serverless/apps/${STUB}/queue`);
+    await admin.call("DELETE", `/v1/serverless/apps/${STUB}/queue`);
     const grown = await growth(bench, before);
     beside.push([name, calls, grown]);
     results[name] = { answers, ...figures(calls), grown };

@@ -3,16 +3,14 @@
  * first byte of a stream, a thousand status streams at once, and a burst of webhooks to a receiver that is
  * down for a minute.
  */
-import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Client, Connection } from "@temporalio/client";
 import { Agent, request } from "undici";
 import { type Bench, percentile, round, runBench, STUB, say } from "./harness.ts";
+import { COLLECT_GARBAGE, residentKib } from "./resident-memory.ts";
 import { bareJob, type Job, newSide, runRound, summary } from "./rounds.ts";
-
-const COLLECT_GARBAGE = new URL("./collect-garbage.mjs", import.meta.url).href;
 
 /** A running platform with the client that calls it. */
 interface Platform {
@@ -101,11 +99,7 @@ async function measureStatusStreams(bench: Bench, { url, agent, headers }: Platf
   const count = Math.round(1000 * bench.scale);
   const jobs = 20;
   const gateway = bench.processes.gateway ?? 0;
-  const residentKib = async (): Promise<number> => {
-    process.kill(gateway, "SIGUSR2");
-    await sleep(1_000);
-    return Number(/VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${gateway}/status`, "utf8"))?.[1]);
-  };
+  const gatewayKib = async (): Promise<number> => (await residentKib([gateway]))[0] as number;
   const submit = async (input: object): Promise<string> => {
     const response = await request(`${url}/queue/${STUB}`, {
       method: "POST",
@@ -153,18 +147,18 @@ async function measureStatusStreams(bench: Bench, { url, agent, headers }: Platf
   // V8 sometimes enlarges its heap in advance, so the growth by one thousand streams varies: three times a
   // thousand are opened, and the median is reported. The first two lots are closed before the events come.
   const closingFirstLots = new AbortController();
-  const sizes = [await residentKib()];
+  const sizes = [await gatewayKib()];
   for (let lot = 0; lot < 2; lot++) {
     await Promise.all(
       Array.from({ length: count }, (_, i) => open(ids[i % jobs] as string, closingFirstLots.signal)),
     );
     await sleep(3_000);
-    sizes.push(await residentKib());
+    sizes.push(await gatewayKib());
   }
   const following = Promise.all(Array.from({ length: count }, (_, i) => follow(ids[i % jobs] as string)));
   while (opened < 3 * count) await sleep(50);
   await sleep(3_000);
-  sizes.push(await residentKib());
+  sizes.push(await gatewayKib());
   closingFirstLots.abort();
   say(`${count} status streams are open; waiting for their events …`);
   await following;

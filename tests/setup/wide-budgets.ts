@@ -2,7 +2,7 @@ import { type Budgets, createBudgets } from "../../src/api/limits/budgets.ts";
 
 /** Makes budgets that no test exhausts, for tests about something else. */
 export function wideBudgets(): Budgets {
-  return createBudgets({
+  return createBudgets(() => ({
     socketsMax: 100,
     socketsOfOwnerMax: 100,
     openCallsMax: 100,
@@ -10,5 +10,5 @@ export function wideBudgets(): Budgets {
     bodiesBytesMax: 1e9,
     bodiesBytesOfOwnerMax: 1e9,
     bodyBytesMax: 1e6,
-  });
+  }));
 }

@@ -10,7 +10,6 @@ export interface Budgets {
   bodies: Budget;
 }
 
-/** The limits, which may change while the process runs. */
 export interface BudgetLimits {
   socketsMax: number;
   socketsOfOwnerMax: number;
@@ -22,26 +21,27 @@ export interface BudgetLimits {
   bodyBytesMax: number;
 }
 
-export function createBudgets(limits: Readonly<BudgetLimits>): Budgets {
-  const bodiesOfOwner = (): number => Math.max(limits.bodiesBytesOfOwnerMax, 2 * limits.bodyBytesMax);
+/** @param limits read at each use: they may change while the process runs */
+export function createBudgets(limits: () => BudgetLimits): Budgets {
+  const bodiesOfOwner = (): number => Math.max(limits().bodiesBytesOfOwnerMax, 2 * limits().bodyBytesMax);
   return {
     sockets: new Budget({
       things: "WebSockets open at this gateway",
       remedy: "Close one first.",
-      ofOwner: () => limits.socketsOfOwnerMax,
-      total: () => limits.socketsMax,
+      ofOwner: () => limits().socketsOfOwnerMax,
+      total: () => limits().socketsMax,
     }),
     openCalls: new Budget({
       things: "runs, streams and uploads open at this gateway",
       remedy: "Wait for one, or submit to the queue.",
-      ofOwner: () => limits.openCallsOfOwnerMax,
-      total: () => limits.openCallsMax,
+      ofOwner: () => limits().openCallsOfOwnerMax,
+      total: () => limits().openCallsMax,
     }),
     bodies: new Budget({
       things: "bytes of bodies in the memory of this server",
       remedy: "Wait for the answer of another call first.",
       ofOwner: bodiesOfOwner,
-      total: () => Math.max(limits.bodiesBytesMax, 2 * bodiesOfOwner()),
+      total: () => Math.max(limits().bodiesBytesMax, 2 * bodiesOfOwner()),
     }),
   };
 }

@@ -44,7 +44,7 @@ class Gateway {
       registry: { route: (endpoint: string) => (endpoint === model.endpoint ? { model } : undefined) },
       log,
       bodyBytesMax: 1000,
-      budgets: createBudgets({
+      budgets: createBudgets(() => ({
         socketsMax: 2,
         socketsOfOwnerMax: 3,
         openCallsMax: 1,
@@ -52,7 +52,7 @@ class Gateway {
         bodiesBytesMax: 1,
         bodiesBytesOfOwnerMax: 1,
         bodyBytesMax: 1000,
-      }),
+      })),
       trustProxy: true,
       realtime: { idleMs: 1000, sessionsMax: 1 },
     };

@@ -4,33 +4,15 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
 import type { JsonObject } from "../../../core/json/json.ts";
-import type { ModelVersion } from "../../../core/models/model.ts";
 import { ENGINE_PROGRAMS } from "../process/engine-programs.ts";
 import { CrashLedger } from "./crash-ledger.ts";
 import { EnginePool } from "./engine-pool.ts";
+import { STUB_VERSION } from "./stub-version.fixture.ts";
 
 const OF_OWNER_MAX = 4;
 const LOST = { code: "runner_disconnected" };
 
-const stub: ModelVersion = {
-  endpoint: "tempera/stub",
-  version: "1.0.0",
-  digest: "0",
-  title: "Stub",
-  description: "",
-  category: "test",
-  runner: "stub",
-  engine: "stub",
-  folder: tmpdir(),
-  parameters: {},
-  restrictions: [],
-  slots: 8,
-  memoryMiB: 100,
-  pinned: false,
-  retry: { attemptsMax: 3, initialMs: 10, backoff: 2, maximumMs: 100 },
-  timeouts: { heartbeatMs: 3000, runMs: 60_000, loadMs: 20_000 },
-  schemas: { input: {}, output: {} },
-};
+const stub = STUB_VERSION;
 
 const pools: EnginePool[] = [];
 afterEach(async () => {

@@ -12,25 +12,11 @@ import type { JsonObject } from "../../../core/json/json.ts";
 import type { ModelVersion } from "../../../core/models/model.ts";
 import { ENGINE_PROGRAMS, type EngineProgram, nodeProgram } from "../process/engine-programs.ts";
 import { EnginePool } from "./engine-pool.ts";
+import { STUB_VERSION } from "./stub-version.fixture.ts";
 
 const stub: ModelVersion = {
-  endpoint: "tempera/stub",
-  version: "1.0.0",
-  digest: "0",
-  title: "Stub",
-  description: "",
-  category: "test",
-  runner: "stub",
-  engine: "stub",
-  folder: tmpdir(),
-  parameters: {},
-  restrictions: [],
-  slots: 8,
-  memoryMiB: 100,
-  pinned: false,
-  retry: { attemptsMax: 3, initialMs: 10, backoff: 2, maximumMs: 100 },
-  timeouts: { heartbeatMs: 3000, runMs: 60_000, loadMs: 20_000, silenceMs: 500 },
-  schemas: { input: {}, output: {} },
+  ...STUB_VERSION,
+  timeouts: { ...STUB_VERSION.timeouts, silenceMs: 500 },
 };
 
 const protocol = pathToFileURL(join(import.meta.dirname, "../../contract/engine-protocol.ts")).href;

@@ -10,26 +10,9 @@ import type { ModelVersion } from "../../../core/models/model.ts";
 import { loadRegistry } from "../../../registry/registry.ts";
 import { ENGINE_PROGRAMS, type EngineProgram, nodeProgram } from "../process/engine-programs.ts";
 import { EnginePool } from "./engine-pool.ts";
+import { STUB_VERSION } from "./stub-version.fixture.ts";
 
-const stub: ModelVersion = {
-  endpoint: "tempera/stub",
-  version: "1.0.0",
-  digest: "0",
-  title: "Stub",
-  description: "",
-  category: "test",
-  runner: "stub",
-  engine: "stub",
-  folder: tmpdir(),
-  parameters: {},
-  restrictions: [],
-  slots: 64,
-  memoryMiB: 100,
-  pinned: false,
-  retry: { attemptsMax: 3, initialMs: 10, backoff: 2, maximumMs: 100 },
-  timeouts: { heartbeatMs: 3000, runMs: 60_000, loadMs: 20_000 },
-  schemas: { input: {}, output: {} },
-};
+const stub: ModelVersion = { ...STUB_VERSION, slots: 64 };
 
 const pools: EnginePool[] = [];
 afterEach(async () => {
