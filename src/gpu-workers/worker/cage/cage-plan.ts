@@ -100,7 +100,7 @@ export function locateProgram(name: string, path = process.env.PATH ?? ""): stri
 /** Lists everything in a model's folder, which may hold links to weights that lie elsewhere. */
 export async function filesOfModel(folder: string): Promise<{ files: string[]; links: string[] }> {
   const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => []);
-  const named = entries.map((entry) => ({ entry, file: join(entry.path, entry.name) }));
+  const named = entries.map((entry) => ({ entry, file: join(entry.parentPath, entry.name) }));
   return {
     files: named.map(({ file }) => file),
     links: named.filter(({ entry }) => entry.isSymbolicLink()).map(({ file }) => file),

@@ -294,6 +294,19 @@ describe.skipIf(!hasAll)("an isolated engine", () => {
     expect(await first).toBe("a secret");
   });
 
+  it("reaches what it may read through folders that it cannot list, not even with its own root alone", async () => {
+    const folder = join(home, "below/model");
+    mkdirSync(folder, { recursive: true });
+    writeFileSync(join(folder, "weights"), "w");
+    const source = `const { readdirSync } = require("fs");
+      const list = (folder) => { try { return readdirSync(folder) } catch (error) { return error.code } };
+      console.log(JSON.stringify(${JSON.stringify([folder, join(home, "below"), home])}.map(list)))`;
+    for (const user of [true, false]) {
+      const { first } = await start(source, cageOf({ namespaces: true, user, limits: true }), folder);
+      expect(await first).toBe('[["weights"],"EACCES","EACCES"]');
+    }
+  });
+
   it("runs as the worker's user, with a warning, where only that user may read its model", async () => {
     const folder = join(home, "closed");
     mkdirSync(folder);

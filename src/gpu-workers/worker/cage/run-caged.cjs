@@ -77,13 +77,12 @@ function enterPrivateRoot({ root, readable, exchange, inputs, devices, scratchBy
   mkdirSync(join(root, "tmp"));
   const scratch = `size=${scratchBytes},nr_inodes=65536,mode=0700${owner}`;
   mountAt("tmpfs", join(root, "tmp"), MS_NOSUID | MS_NODEV, scratch);
-  mkdirSync(join(root, "proc"));
+  for (const folder of ["proc", "dev", "etc"]) mkdirSync(join(root, folder));
   mountAt("proc", join(root, "proc"), MS_NOSUID | MS_NODEV | MS_NOEXEC, null);
   for (const device of [...DEVICES, ...devices]) bind(root, device, NO_SETUID);
   symlinkSync("/tmp", join(root, "dev/shm"));
   symlinkSync("/proc/self/fd", join(root, "dev/fd"));
   const id = user ?? 0;
-  mkdirSync(join(root, "etc"), { recursive: true });
   writeFileSync(join(root, "etc/passwd"), `engine:x:${id}:${id}::/tmp:/bin/false\n`);
   writeFileSync(join(root, "etc/group"), `engine:x:${id}:\n`);
   /** Paths whose contents are there already. */
@@ -109,12 +108,18 @@ const isTopLink = (path) => dirname(path) === "/" && lstatSync(path).isSymbolicL
 const mountAt = (type, target, flags, options) =>
   must(`mount ${type}`, kernel.mount(type, target, type, flags, options));
 
+/**
+ * Makes the folders on the way to what the engine may read. It passes through them and cannot list them: of a
+ * Node in /root/.cache, it sees no more than it was told. The rights bind their owner too.
+ */
+const makeWay = (folder) => mkdirSync(folder, { recursive: true, mode: 0o111 });
+
 /** @param below MS_REC with what is mounted below `path`, or 0 without it */
 function bind(root, path, attributes, below = MS_REC) {
   const target = join(root, path);
-  if (statSync(path).isDirectory()) mkdirSync(target, { recursive: true });
+  if (statSync(path).isDirectory()) makeWay(target);
   else {
-    mkdirSync(dirname(target), { recursive: true });
+    makeWay(dirname(target));
     closeSync(openSync(target, "a"));
   }
   must(`mount ${path}`, kernel.mount(path, target, null, MS_BIND | below, null));
