@@ -48,9 +48,10 @@ await build({
   platform: "node",
   format: "esm",
   target: "node20.19",
-  // Packages in CommonJS call `require`, which a module does not have.
+  // Packages in CommonJS call `require`, which a module does not have. Our own modules import its maker by
+  // its own name, so here it has another.
   banner: {
-    js: 'import { createRequire } from "node:module"; const require = createRequire(import.meta.url);',
+    js: 'import { createRequire as requireOf } from "node:module"; const require = requireOf(import.meta.url);',
   },
   sourcemap: "linked",
   logLevel: "warning",

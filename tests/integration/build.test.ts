@@ -19,7 +19,8 @@ beforeAll(() => {
     cpSync(join(PROJECT, name), join(root, name), { recursive: true });
   }
   symlinkSync(join(PROJECT, "node_modules"), join(root, "node_modules"));
-  execFileSync(process.execPath, ["scripts/build.mjs"], { cwd: root, stdio: "ignore" });
+  // An error has what the build wrote to its standard error.
+  execFileSync(process.execPath, ["scripts/build.mjs"], { cwd: root, stdio: "pipe" });
   rmSync(join(root, "src"), { recursive: true });
 });
 afterAll(async () => {
@@ -31,15 +32,24 @@ afterAll(async () => {
   rmSync(root, { recursive: true, force: true });
 });
 
+/** Runs the built command. An error has what it wrote to its standard error. */
+const tempera = (...args: string[]): string =>
+  execFileSync(process.execPath, [join(root, "scripts/tempera.mjs"), ...args], {
+    cwd: root,
+    encoding: "utf8",
+    stdio: "pipe",
+  });
+
 describe("a built platform without its source", () => {
   it("the command answers", () => {
     const { version } = JSON.parse(readFileSync(join(PROJECT, "package.json"), "utf8")) as {
       version: string;
     };
-    const output = execFileSync(process.execPath, [join(root, "scripts/tempera.mjs"), "--version"], {
-      encoding: "utf8",
-    });
-    expect(output.trim()).toBe(version);
+    expect(tempera("--version").trim()).toBe(version);
+  });
+
+  it("the command loads the platform's own code where it needs it", () => {
+    expect(tempera("models", "check")).toContain("ok  fal-ai/qwen-image ");
   });
 
   it("starts all roles, and an engine makes an image", async () => {

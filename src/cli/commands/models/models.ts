@@ -2,16 +2,10 @@
  * Commands about models: list, publish, roll out and switch them (`models.ts`, `registry.ts`, `rollouts.ts`,
  * `flags.ts`), and the GPU workers with their engines.
  */
-import { resolve } from "node:path";
 import type { Command } from "commander";
 import type { ModelView } from "../../../api/admin/routes/models/models.ts";
 import type { VersionView } from "../../../api/admin/routes/models/registry.ts";
-import { openRegistry, PROJECT } from "../../../bin/open-registry.ts";
-import { loadConfig } from "../../../config/load-config.ts";
 import { writeJson } from "../../../core/json/exact-json.ts";
-import { ENGINE_RUNNERS } from "../../../gpu-workers/worker/process/engine-programs.ts";
-import { reviewModel } from "../../../registry/packages/review-model.ts";
-import { RegistryFaults } from "../../../registry/registry.ts";
 import { table } from "../../table.ts";
 import { print } from "../listing.ts";
 import { type Connect, JSON_OPTION } from "../options.ts";
@@ -52,14 +46,7 @@ export function addModelCommands(program: Command, connect: Connect): void {
     .command("check")
     .description("check the packages in the models folder without starting the platform")
     .action(async () => {
-      const config = loadConfig();
-      const registry = await openRegistry({ ...config, registry: { testModels: true } });
-      const faulty = registry
-        .list()
-        .map((model) => ({ folder: model.folder, faults: reviewModel(model, ENGINE_RUNNERS) }))
-        .filter(({ faults }) => faults.length > 0);
-      if (faulty.length > 0) throw new RegistryFaults(faulty, resolve(PROJECT, config.folders.models));
-      for (const { endpoint, version, digest } of registry.list())
-        process.stdout.write(`ok  ${endpoint} ${version}  ${digest.slice(0, 12)}\n`);
+      const { checkModels } = await import("./check-models.ts");
+      process.stdout.write(await checkModels());
     });
 }

@@ -2,7 +2,6 @@ import { statSync } from "node:fs";
 import { resolve } from "node:path";
 import type { Command } from "commander";
 import type { PushedView, VersionView } from "../../../api/admin/routes/models/registry.ts";
-import { PROJECT } from "../../../bin/open-registry.ts";
 import { loadConfig } from "../../../config/load-config.ts";
 import { packModel } from "../../pack-model.ts";
 import type { PlatformClient } from "../../platform-client.ts";
@@ -90,6 +89,7 @@ async function push(client: PlatformClient, path: string, options: PushOptions):
     client.sendFile<PushedView>(`/v1/registry/versions?${query}`, file, "application/gzip");
   let pushed: PushedView;
   if (found.isDirectory()) {
+    const { PROJECT } = await import("../../../bin/open-registry.ts");
     await using packed = await packModel(path, resolve(PROJECT, loadConfig().folders.schemas));
     pushed = await send(packed.file);
   } else pushed = await send(path);
