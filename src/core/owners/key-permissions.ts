@@ -3,7 +3,7 @@
  * An absent field narrows nothing.
  */
 import { TemperaError } from "../errors/tempera-error.ts";
-import { isWithinRanges, parseRange } from "../operations/address-policy.ts";
+import { isWithinRanges } from "../operations/address-policy.ts";
 
 export interface KeyPermissions {
   /** The endpoints that it may call: exact ids, and `fal-ai/wan/*` for all below `fal-ai/wan`. */
@@ -14,13 +14,28 @@ export interface KeyPermissions {
   readOnly?: true;
 }
 
-const PATTERN = /^(?:\*|[\w.-]+(?:\/[\w.-]+)+|[\w.-]+(?:\/[\w.-]+)*\/\*)$/;
+/** Matches a pattern of endpoints: an id, `owner/*` or `owner/alias/*`, or `*` for all. */
+export const ENDPOINT_PATTERN =
+  /^(?:\*|[A-Za-z0-9_.-]+(?:\/[A-Za-z0-9_.-]+)+|[A-Za-z0-9_.-]+(?:\/[A-Za-z0-9_.-]+)*\/\*)$/;
 
-/** Tells whether a text is a pattern of endpoints: an id, `owner/*` or `owner/alias/*`, or `*` for all. */
-export const isEndpointPattern = (text: string): boolean => text.length <= 512 && PATTERN.test(text);
+/** Longest pattern of endpoints, in characters. */
+export const ENDPOINT_PATTERN_CHARS_MAX = 512;
 
-/** Tells whether a text is an address or a range of addresses. */
-export const isAddressRange = (text: string): boolean => parseRange(text) !== undefined;
+/** Matches an address, or a range of addresses: `192.0.2.1`, `10.0.0.0/8`, `2001:db8::/32`. */
+export const ADDRESS_RANGE = new RegExp(`^(?:${ipv4Range()}|${ipv6Range()})$`);
+
+function ipv4Range(): string {
+  const byte = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])";
+  return `(?:${byte}\\.){3}${byte}(?:/(?:3[0-2]|[12]?[0-9]))?`;
+}
+
+/** Eight groups, or fewer around one `::`. */
+function ipv6Range(): string {
+  const group = "[0-9A-Fa-f]{1,4}";
+  const around = [1, 2, 3, 4, 5, 6].map((after) => `(?:${group}:){1,${7 - after}}(?::${group}){1,${after}}`);
+  const forms = [`(?:${group}:){7}${group}`, `(?:${group}:){1,7}:`, ...around, `:(?:(?::${group}){1,7}|:)`];
+  return `(?:${forms.join("|")})(?:/(?:12[0-8]|1[01][0-9]|[1-9]?[0-9]))?`;
+}
 
 /** Tells whether permissions allow calls of an endpoint. */
 export function isEndpointPermitted({ endpoints }: KeyPermissions, endpoint: string): boolean {

@@ -4,8 +4,9 @@ import { TemperaError } from "../../../../core/errors/tempera-error.ts";
 import { LIMITS } from "../../../../core/limits.ts";
 import type { Key } from "../../../../core/owners/key.ts";
 import {
-  isAddressRange,
-  isEndpointPattern,
+  ADDRESS_RANGE,
+  ENDPOINT_PATTERN,
+  ENDPOINT_PATTERN_CHARS_MAX,
   type KeyPermissions,
 } from "../../../../core/owners/key-permissions.ts";
 import type { ApiDependencies } from "../../../dependencies.ts";
@@ -40,13 +41,16 @@ export type KeyView = z.output<typeof KEY>;
 const ALIAS = z.string().regex(/^[\x20-\x7e]{1,100}$/, "Input should be 1 to 100 printable ASCII characters");
 const ENDPOINTS = z
   .array(
-    z.string().refine(isEndpointPattern, "Input should be an endpoint, or one that ends in /*: fal-ai/wan/*"),
+    z
+      .string()
+      .max(ENDPOINT_PATTERN_CHARS_MAX)
+      .regex(ENDPOINT_PATTERN, "Input should be an endpoint, or one that ends in /*: fal-ai/wan/*"),
   )
   .min(1)
   .max(LIMITS.keyPatternsMax)
   .openapi({ description: "The only endpoints that it may call; `fal-ai/wan/*` is all below `fal-ai/wan`." });
 const ADDRESSES = z
-  .array(z.string().refine(isAddressRange, "Input should be an address, or a range like 10.0.0.0/8"))
+  .array(z.string().regex(ADDRESS_RANGE, "Input should be an address, or a range like 10.0.0.0/8"))
   .min(1)
   .max(LIMITS.keyPatternsMax)
   .openapi({ description: "The only addresses and ranges that it may be used from." });
