@@ -1,4 +1,3 @@
-import { resolve } from "node:path";
 import { Hono } from "hono";
 import { createTemporalCalls } from "../adapters/temporal/calls.ts";
 import { createDeliveries } from "../adapters/temporal/deliveries.ts";
@@ -24,12 +23,10 @@ import { PeriodicTask } from "../core/concurrency/periodic-task.ts";
 import { steadyClock, systemClock } from "../core/operations/clock.ts";
 import { type CloseStack, closeOnFailure } from "../core/operations/close-stack.ts";
 import { ENGINE_RUNNERS } from "../gpu-workers/worker/process/engine-programs.ts";
-import { createManifestCheck } from "../registry/packages/package-check.ts";
-import { reviewModel } from "../registry/packages/review-model.ts";
 import { ownerBudgets } from "./configured/owner-budgets.ts";
 import { retentionPolicy } from "./configured/retention-policy.ts";
 import { fileSigning, outputUrls } from "./file-signing.ts";
-import { PROJECT } from "./open-registry.ts";
+import { signatureCheckOf } from "./open-registry.ts";
 import type { Parts } from "./parts.ts";
 import { isMain, type Listeners, type Role, runRole } from "./role.ts";
 
@@ -130,8 +127,8 @@ async function adminPorts(parts: Parts, closing: CloseStack): Promise<AdminDepen
     webhookSources: (config.outbound.sources ?? "").split(",").flatMap((range) => range.trim() || []),
     temporalUiOrigins: temporalUiOrigins(config),
     clock: systemClock,
-    checkManifest: createManifestCheck(resolve(PROJECT, config.folders.schemas), parts.log),
-    reviewModel: (model) => reviewModel(model, ENGINE_RUNNERS),
+    checkPackage: (content) => parts.packageThread.check(content, ENGINE_RUNNERS),
+    checkSignature: signatureCheckOf(config),
     trustProxy: config.server.trustProxy,
   };
 }

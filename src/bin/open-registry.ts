@@ -2,9 +2,11 @@ import { resolve } from "node:path";
 import type { Config } from "../config/settings.ts";
 import { findNearestName } from "../core/errors/nearest-name.ts";
 import { isTestModel } from "../core/models/test-models.ts";
+import { parseTrustedKeys } from "../core/models/trusted-keys.ts";
 import type { Log } from "../core/operations/log.ts";
 import { ENGINE_RUNNERS } from "../gpu-workers/worker/process/engine-programs.ts";
 import { codePipeline } from "../registry/code-pipeline.ts";
+import { createSignatureCheck, type SignatureCheck } from "../registry/packages/package-signature.ts";
 import { reviewModel } from "../registry/packages/review-model.ts";
 import { loadRegistry, type Registry } from "../registry/registry.ts";
 import { PIPELINES } from "../workflows/pipelines/index.ts";
@@ -44,6 +46,12 @@ export function warnOfSlips(registry: Pick<Registry, "list">, log: Pick<Log, "wa
   }
 }
 
+/** Creates the check of packages' signatures; `undefined` when the configuration trusts no keys. */
+export const signatureCheckOf = ({ registry }: Pick<Config, "registry">): SignatureCheck | undefined =>
+  registry.trustedKeys === undefined
+    ? undefined
+    : createSignatureCheck(parseTrustedKeys(registry.trustedKeys));
+
 /**
  * Reads and checks the configured model packages; throws `RegistryFaults`. The test models are withheld
  * unless the configuration asks for them.
@@ -58,6 +66,7 @@ export function openRegistry(
     schemasFolder: resolve(PROJECT, folders.schemas),
     pipelines: PIPELINES.map(codePipeline),
     coercion: inputs.coercion,
+    checkSignature: signatureCheckOf({ registry }),
     ...(log && { log }),
   });
 }

@@ -23,6 +23,7 @@ import type { PipelineStores } from "../core/pipelines/stores.ts";
 import type { RequestStores } from "../core/requests/stores.ts";
 import type { WebhookStores } from "../core/webhooks/stores.ts";
 import type { LiveRegistry } from "../registry/live-registry.ts";
+import type { PackageThread } from "../registry/package-thread/package-thread.ts";
 import type { Registry } from "../registry/registry.ts";
 import { SchemaThread } from "../registry/schema-thread/schema-thread.ts";
 import type { Addresses } from "./addresses.ts";
@@ -54,6 +55,8 @@ export interface RegistryParts {
   registry: LiveRegistry;
   /** Compiles the schemas of saved pipelines. */
   schemaThread: SchemaThread;
+  /** Checks model packages that are pushed. */
+  packageThread: PackageThread;
   /** The same with its published versions, rollouts and disabled endpoints. */
   liveRegistry: LiveRegistry;
   /** The feature flags. */
@@ -123,7 +126,7 @@ export function createProcessHealth(): ProcessHealth {
 
 /** Composes the parts of a role, once the database is there. */
 export function composeParts(
-  { temporal, live, objects }: Services,
+  { temporal, live, objects, packageThread }: Services,
   { stores, registry, keyHashes }: Database,
   { closing, ...own }: Pick<ProcessParts, "config" | "log" | "processHealth"> & { closing: CloseStack },
 ): Parts {
@@ -139,7 +142,7 @@ export function composeParts(
     }),
     ...live,
     ...temporal,
-    ...{ registry, liveRegistry: registry, flags: registry, schemaThread },
+    ...{ registry, liveRegistry: registry, flags: registry, schemaThread, packageThread },
     objects,
     ...own,
     publicUrl,

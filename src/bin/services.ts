@@ -34,10 +34,18 @@ import type { PayloadKeys } from "../core/operations/payload-keys.ts";
 import { newRequestId } from "../core/requests/request-id.ts";
 import { checkObjects, ServiceProbes } from "../maintenance/service-probes.ts";
 import { createLiveRegistry, type LiveRegistry } from "../registry/live-registry.ts";
+import { PackageThread } from "../registry/package-thread/package-thread.ts";
+import { createVerifyVersion } from "../registry/packages/verify-version.ts";
 import type { Registry } from "../registry/registry.ts";
 import type { Addresses } from "./addresses.ts";
 import { guardPayloadKeys, payloadKeysOf } from "./configured/payload-keys.ts";
-import { ENCODED_FAILURES, warnOfMissingCalls, warnOfSlips } from "./open-registry.ts";
+import {
+  ENCODED_FAILURES,
+  PROJECT,
+  signatureCheckOf,
+  warnOfMissingCalls,
+  warnOfSlips,
+} from "./open-registry.ts";
 import type { ServiceJoins } from "./service-joins.ts";
 import { readServiceTls } from "./service-tls.ts";
 
@@ -67,6 +75,8 @@ export interface Services {
   /** In Redis, or in memory. Reconnects by itself, and rejects its calls meanwhile. */
   live: LiveStores;
   objects: ObjectStore;
+  /** Checks model packages, pushed ones and those of the database. */
+  packageThread: PackageThread;
 }
 
 export interface ServicesOptions {
@@ -94,8 +104,12 @@ export async function openServices(options: ServicesOptions): Promise<Services> 
     objects: await readServiceTls(options.config, "objects"),
   };
   const sql = openDatabase(options, tls);
+  const { config, log, closing } = options;
+  const packageThread = new PackageThread({ schemasFolder: resolve(PROJECT, config.folders.schemas), log });
+  closing.defer(() => packageThread[Symbol.asyncDispose]());
   const services = {
-    database: joinDatabase(options, { sql, tls, payloadKeys }),
+    packageThread,
+    database: joinDatabase(options, { sql, tls, payloadKeys, packageThread }),
     temporal: joinTemporal(options, tls, payloadKeys),
     live: joinLiveStores(options, tls),
     objects: joinObjects(options, tls),
@@ -143,11 +157,18 @@ type TlsSettings = Record<
   Awaited<ReturnType<typeof readServiceTls>>
 >;
 
+interface DatabaseJoin extends Pick<Services, "packageThread"> {
+  sql: Sql;
+  tls: TlsSettings;
+  payloadKeys: PayloadKeys;
+}
+
 /** Brings the schema up to date, then reads what every role needs. */
 function joinDatabase(
   { config, packages, addresses: { databaseUrl }, joins, log, closing }: ServicesOptions,
-  { sql, tls: { postgres: tls }, payloadKeys }: { sql: Sql; tls: TlsSettings; payloadKeys: PayloadKeys },
+  { sql, tls: { postgres: tls }, payloadKeys, packageThread }: DatabaseJoin,
 ): LazyConnection<Database> {
+  const checkSignature = signatureCheckOf(config);
   const stores = createPostgresStores(sql, { clock: systemClock });
   const { secrets, payloadKeyRecord } = stores.operations;
   const open = () =>
@@ -164,6 +185,9 @@ function joinDatabase(
         flags: stores.models.flagStore,
         changes: stores.models.registryChanges,
         log,
+        ...(checkSignature && {
+          verify: createVerifyVersion((content) => packageThread.check(content), checkSignature),
+        }),
       });
       opened.defer(() => registry[Symbol.asyncDispose]());
       warnOfMissingCalls(registry, log);

@@ -5,6 +5,7 @@
  */
 import { z } from "zod";
 import { LIMITS } from "../core/limits.ts";
+import { parseTrustedKeys } from "../core/models/trusted-keys.ts";
 import { parseAllowedPrivate } from "../core/operations/address-policy.ts";
 import { PAYLOAD_BINDINGS, parsePayloadKeys } from "../core/operations/payload-keys.ts";
 
@@ -74,6 +75,7 @@ const textThat = (parse: (value: string) => unknown) =>
     })
     .optional();
 const addressRanges = textThat(parseAllowedPrivate);
+const trustedKeys = textThat(parseTrustedKeys);
 const peppers = textThat((value) => {
   if (value.split(",").some((pepper) => pepper.trim().length < 16))
     throw new Error("must be secrets of 16 characters or more, with commas between them");
@@ -299,6 +301,15 @@ export const SETTINGS = {
       "Serve the test models, `tempera/stub` and `tempera/stub-pipeline`, as " +
         "`npm start -- --with-test-models` does. They do what their input asks for, " +
         "also crash their engine and fill memory: not for callers whom you do not know.",
+    ),
+    trustedKeys: setting(
+      "TEMPERA_REGISTRY_TRUSTED_KEYS",
+      trustedKeys,
+      undefined,
+      "Public Ed25519 keys, as `tempera models keygen` prints them, separated by commas. " +
+        "Only packages that one of them has signed are then published, loaded and served, " +
+        "also from the models folder. Default: packages need no signature.",
+      { fromFile: true },
     ),
   },
   inputs: {

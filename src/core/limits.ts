@@ -186,6 +186,14 @@ export const LIMITS = {
   packagePathCharactersMax: 200,
   /** Bytes of model.yaml. */
   manifestBytesMax: 1024 * 1024,
+  /** Bytes of the signature of a pushed package. */
+  packageSignatureBytesMax: 64 * 1024,
+  /** Signatures of one package that are tried against the trusted keys. */
+  packageSignaturesMax: 16,
+  /** Longest time in which the texts of a pushed package are parsed and checked. */
+  packageCheckMs: 5_000,
+  /** Memory of the thread that checks packages, in MiB. */
+  packageThreadMib: 512,
   /** Levels of a YAML text, in a model.yaml or a configuration file: its parser is recursive. */
   yamlDepthMax: 64,
   /** Values of such a text: enough for a model of thousands of weight files. */

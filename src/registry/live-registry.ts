@@ -11,12 +11,18 @@ import type { FlagStore } from "../core/models/flag-store.ts";
 import { type Flags, readFlags } from "../core/models/flags.ts";
 import type { ModelVersion } from "../core/models/model.ts";
 import type { ModelVersionStore } from "../core/models/model-version-store.ts";
-import type { PublishedHead, WeightFile } from "../core/models/published-version.ts";
+import type {
+  PublishedHead,
+  PublishedVersion,
+  VersionContent,
+  WeightFile,
+} from "../core/models/published-version.ts";
 import type { RegistryChanges, RegistryPart } from "../core/models/registry-changes.ts";
 import { type Rollout, rolloutBucket } from "../core/models/rollout.ts";
 import type { RolloutStore } from "../core/models/rollout-store.ts";
 import type { Log } from "../core/operations/log.ts";
 import { createInputCheck } from "./input-check.ts";
+import type { VerifyVersion } from "./packages/verify-version.ts";
 import { byEndpoint, type ModelRoute, type Registry } from "./registry.ts";
 
 /** A published version. Its folder is empty: the GPU worker that runs it fetches its weights. */
@@ -45,6 +51,8 @@ export interface LiveRegistryDependencies {
   flags: Pick<FlagStore, "list">;
   changes: RegistryChanges;
   log: Log;
+  /** Verifies a version by its signature, and reads its content anew. Absent: the store is believed. */
+  verify?: VerifyVersion | undefined;
   /** Milliseconds between two reads without an announcement. @default LIMITS.registryPollMs */
   pollMs?: number;
 }
@@ -79,6 +87,8 @@ class RegistryState {
   /** By endpoint and version. Manifests and schemas never change, so they are read once. */
   #versions = new Map<string, LiveVersion>();
   #marks: Partial<Record<RegistryPart, string>> = {};
+  /** The revisions of versions that were refused, by endpoint and version. */
+  readonly #refused = new Map<string, number>();
   /** The input checks, which take long to compile, are reused while a version exists. */
   readonly #routes = new Map<ModelVersion, ModelRoute>();
   rollouts: Rollout[] = [];
@@ -129,7 +139,8 @@ class RegistryState {
       const key = keyOf(head);
       const before = this.#versions.get(key);
       // The weights of a removed version are deleted, and have other keys when it is pushed again.
-      if (before && (before.state !== "removed" || head.state === "removed")) {
+      const isSame = before !== undefined && before.digest === head.digest;
+      if (isSame && (before.state !== "removed" || head.state === "removed")) {
         fresh.set(key, { ...before, ...head });
         continue;
       }
@@ -140,13 +151,27 @@ class RegistryState {
         log.warn({ endpoint, version }, "is in the models folder and published too: the folder's is served");
         continue;
       }
-      fresh.set(key, {
-        ...head,
-        model: before?.model ?? { ...content.model, folder: "", publishedAtMs: head.pushedAtMs },
-        files: content.files,
-      });
+      const verified = await this.#verified(content, head);
+      if (!verified) continue;
+      const model = isSame ? before.model : { ...verified, folder: "", publishedAtMs: head.pushedAtMs };
+      fresh.set(key, { ...head, model, files: content.files });
     }
     return fresh;
+  }
+
+  /** Gives the content of a version, or logs once why it is not served. */
+  async #verified(content: PublishedVersion, head: PublishedHead): Promise<VersionContent | undefined> {
+    const { verify, log } = this.#dependencies;
+    const verified = verify ? await verify(content, head) : content.model;
+    if (!("fault" in verified)) return verified;
+    const { endpoint, version, revision, state } = head;
+    if (state !== "removed" && this.#refused.get(keyOf(head)) !== revision)
+      log.error(
+        { endpoint, version },
+        `${endpoint} ${version} is not served: ${verified.fault}. Sign its package and push it again.`,
+      );
+    this.#refused.set(keyOf(head), revision);
+    return undefined;
   }
 
   #makeTables(): LookupTables {

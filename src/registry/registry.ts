@@ -13,6 +13,7 @@ import { createInputCheck, type InputCheck, type RouteCheck } from "./input-chec
 import type { Coercion } from "./lax-values.ts";
 import { type PackageFaults, readModelPackage } from "./packages/model-package.ts";
 import { createManifestCheck } from "./packages/package-check.ts";
+import type { SignatureCheck } from "./packages/package-signature.ts";
 import type { SchemaThread } from "./schema-thread/schema-thread.ts";
 
 /** A model version with its compiled input check. */
@@ -98,9 +99,11 @@ export async function loadRegistry(folders: {
   isWithheld?: (endpoint: string) => boolean;
   pipelines?: readonly PipelineVersion[];
   coercion?: Coercion;
+  /** Absent: packages need no signature. */
+  checkSignature?: SignatureCheck | undefined;
   log?: Pick<Log, "warn">;
 }): Promise<Registry> {
-  const { coercion, isWithheld = () => false } = folders;
+  const { coercion, checkSignature, isWithheld = () => false } = folders;
   const modelsFolder = resolve(folders.modelsFolder);
   const schemasFolder = resolve(folders.schemasFolder);
   if (!existsSync(modelsFolder))
@@ -110,7 +113,7 @@ export async function loadRegistry(folders: {
   const checkManifest = createManifestCheck(schemasFolder, folders.log);
   const read = await Promise.all(
     packageFolders(modelsFolder).map((folder) =>
-      readModelPackage(folder, { modelsFolder, schemasFolder, checkManifest }),
+      readModelPackage(folder, { modelsFolder, schemasFolder, checkManifest, checkSignature }),
     ),
   );
   const faulty = read.filter((item): item is PackageFaults => "faults" in item);

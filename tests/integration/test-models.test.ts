@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { WebSocket } from "ws";
-import { packModel } from "../../src/cli/pack-model.ts";
+import { packModel, readModelFolder } from "../../src/cli/pack-model.ts";
 import { startTestPlatform, type TestPlatform } from "./platform.ts";
 
 const PROJECT = resolve(import.meta.dirname, "../..");
@@ -105,7 +105,8 @@ it.each(["/ws", ""])("has no WebSocket at %s/tempera/stub", async (tree) => {
 });
 
 it("is no name for a model that is pushed", async () => {
-  await using packed = await packModel(join(PROJECT, "models", STUB, "1.0.0"), join(PROJECT, "schemas"));
+  const folder = readModelFolder(join(PROJECT, "models", STUB, "1.0.0"), join(PROJECT, "schemas"));
+  await using packed = await packModel(folder);
   await expect(
     test.client.sendFile("/v1/registry/versions", packed.file, "application/gzip"),
   ).rejects.toThrow(/tempera\/stub is the name of a test model, .*--with-test-models/);

@@ -10,8 +10,8 @@ import type { BlankEnv } from "hono/types";
 import type { EngineStores } from "../../core/engines/stores.ts";
 import { isTemperaError, TemperaError } from "../../core/errors/tempera-error.ts";
 import type { PayloadCodec } from "../../core/operations/payload-codec.ts";
-import type { ReviewModel } from "../../registry/packages/model-archive.ts";
-import type { ManifestCheck } from "../../registry/packages/package-check.ts";
+import type { ContentCheck } from "../../registry/packages/package-content.ts";
+import type { SignatureCheck } from "../../registry/packages/package-signature.ts";
 import { createAuthFailureLimiter } from "../auth/auth-failure-limiter.ts";
 import { readingCallOf } from "../auth/call.ts";
 import type { Caller } from "../auth/key-ring.ts";
@@ -68,9 +68,10 @@ export type AdminDependencies = Omit<RequestPorts, "claims" | "sessions" | "fram
   WebhookPorts &
   OperationPorts &
   Pick<HttpSettings, "publicUrl" | "filesUrl" | "outputUrls" | "trustProxy"> & {
-    /** Checks the content of a model.yaml. */
-    checkManifest: ManifestCheck;
-    reviewModel: ReviewModel;
+    /** Checks a model package that is pushed. */
+    checkPackage: ContentCheck;
+    /** Absent: packages need no signature. */
+    checkSignature?: SignatureCheck | undefined;
     /** The IP address ranges that webhooks come from, which receivers may allow. */
     webhookSources: string[];
     /** Encrypts and decrypts the payloads that Temporal stores. */

@@ -1,6 +1,7 @@
 import type {
   PublishedHead,
   PublishedVersion,
+  SignedPackage,
   VersionContent,
   VersionState,
   WeightFile,
@@ -10,6 +11,8 @@ import type {
 export interface NewVersion {
   model: VersionContent;
   files: WeightFile[];
+  /** Absent: its package has no signature. */
+  signed?: SignedPackage;
   state: Exclude<VersionState, "removed">;
   pushedBy: string;
   /** The push that uploaded the weights. */
@@ -19,7 +22,10 @@ export interface NewVersion {
 /** The result of `ModelVersionStore.publish`. */
 export type PublishResult =
   | { done: "published"; head: PublishedHead }
-  /** It was published already, with the same content. If it had been removed, it is back. */
+  /**
+   * It was published already, with the same content. If it had been removed, it is back; if its signature is
+   * another one, it has the new one.
+   */
   | { done: "unchanged"; head: PublishedHead }
   /** This version is published with different content. */
   | { done: "taken"; digest: string };

@@ -26,6 +26,19 @@ export interface WeightFile {
  */
 export type VersionContent = Omit<ModelVersion, "folder" | "publishedAtMs">;
 
+/** The text files of a package, by path. */
+export const PACKAGE_TEXTS = ["model.yaml", "schemas/input.json", "schemas/output.json"] as const;
+
+/** The texts of a package, without those that are missing. */
+export type PackageTexts = Partial<Record<(typeof PACKAGE_TEXTS)[number], string>>;
+
+/** A package as it was signed. Its content is read from these texts alone where signatures are required. */
+export interface SignedPackage {
+  texts: PackageTexts;
+  /** The content of its signature file. */
+  signature: string;
+}
+
 /** The identity and the changing state of a published version. */
 export interface PublishedHead {
   endpoint: string;
@@ -43,6 +56,8 @@ export interface PublishedHead {
 export interface PublishedVersion extends PublishedHead {
   model: VersionContent;
   files: WeightFile[];
+  /** Absent: it was published without a signature. */
+  signed?: SignedPackage;
 }
 
 /** Compares versions for sorting, newest first: `1.10.0`, `1.9.3`, … */

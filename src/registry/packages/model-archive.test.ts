@@ -12,7 +12,7 @@ import { LIMITS } from "../../core/limits.ts";
 import { loadRegistry } from "../registry.ts";
 import { readModelArchive } from "./model-archive.ts";
 import { createManifestCheck } from "./package-check.ts";
-import { reviewModel } from "./review-model.ts";
+import { createContentCheck } from "./package-content.ts";
 
 const SCHEMAS = new URL("../../../schemas", import.meta.url).pathname;
 const checkManifest = createManifestCheck(SCHEMAS);
@@ -73,8 +73,7 @@ async function read(archive: Buffer | AsyncIterable<Uint8Array>, chunkBytes = 10
     for (let at = 0; at < archive.length; at += chunkBytes) yield archive.subarray(at, at + chunkBytes);
   }
   const result = await readModelArchive(chunks(), {
-    checkManifest,
-    review: (model) => reviewModel(model, { stub: ["stub"], onnx: ["text-to-image"] }),
+    checkContent: createContentCheck(checkManifest, { stub: ["stub"], onnx: ["text-to-image"] }),
     storeWeights: async (bytes: Readable, size) => {
       const parts: Buffer[] = [];
       for await (const chunk of bytes) parts.push(chunk as Buffer);

@@ -10,18 +10,23 @@ import { Parser, type ReadEntry } from "tar";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { writeJson } from "../../core/json/exact-json.ts";
 import { LIMITS } from "../../core/limits.ts";
-import type { VersionContent } from "../../core/models/published-version.ts";
-import { checkPackage, type ManifestCheck } from "./package-check.ts";
+import {
+  PACKAGE_TEXTS,
+  type SignedPackage,
+  type VersionContent,
+} from "../../core/models/published-version.ts";
+import { type ContentCheck, checkSigned } from "./package-content.ts";
+import { SIGNATURE_FILE, type SignatureCheck } from "./package-signature.ts";
 
 /** The text files of an archive, with the most bytes of each. Every other file holds weights. */
-const TEXTS: Record<string, number> = {
+const TEXTS: Record<(typeof PACKAGE_TEXTS)[number] | typeof SIGNATURE_FILE, number> = {
   "model.yaml": LIMITS.manifestBytesMax,
   "schemas/input.json": LIMITS.schemaBytesMax,
   "schemas/output.json": LIMITS.schemaBytesMax,
+  [SIGNATURE_FILE]: LIMITS.packageSignatureBytesMax,
 };
 
-/** Lists what is most likely a slip in a valid package, each in a sentence. */
-export type ReviewModel = (model: VersionContent) => string[];
+const isText = (path: string): path is keyof typeof TEXTS => Object.hasOwn(TEXTS, path);
 
 export interface ArchivedFile {
   path: string;
@@ -36,27 +41,28 @@ const refused = (text: string): TemperaError => new TemperaError("package_invali
  * the package in one message.
  *
  * @param body the archive; its own errors pass through
- * @param review names what is most likely a slip in a valid package, which refuses it as well
+ * @param checkContent checks texts and files together, in a thread: the parsers are slow
+ * @param checkSignature absent: packages need no signature
  * @param storeWeights stores the bytes of one weight file, and returns when that is done
  */
 export async function readModelArchive(
   body: AsyncIterable<Uint8Array>,
   {
-    checkManifest,
-    review,
+    checkContent,
+    checkSignature,
     storeWeights,
   }: {
-    checkManifest: ManifestCheck;
-    review: ReviewModel;
+    checkContent: ContentCheck;
+    checkSignature?: SignatureCheck | undefined;
     storeWeights: (bytes: Readable, size: number) => Promise<void>;
   },
-): Promise<{ model: VersionContent; files: ArchivedFile[] }> {
+): Promise<{ model: VersionContent; files: ArchivedFile[]; signed?: SignedPackage }> {
   const texts = new Map<string, string>();
   const files = new Map<string, ArchivedFile>();
   for await (const { path, size, bytes } of entriesOf(body)) {
     if (texts.has(path) || files.has(path)) throw refused(`The archive has ${shown(path)} twice.`);
-    const textMax = Object.hasOwn(TEXTS, path) ? TEXTS[path] : undefined;
-    if (textMax !== undefined) {
+    if (isText(path)) {
+      const textMax = TEXTS[path];
       if (size > textMax)
         throw refused(`${path} has ${countOf(size)} bytes; at most ${countOf(textMax)} are read.`);
       const chunks: Uint8Array[] = [];
@@ -74,32 +80,22 @@ export async function readModelArchive(
     await storeWeights(Readable.from(hashed(), { objectMode: false }), size);
     files.set(path, { path, sha256: hash.digest("hex"), bytes: size });
   }
-  return { model: await checkContent(texts, files, { checkManifest, review }), files: [...files.values()] };
+  const content = {
+    texts: Object.fromEntries(PACKAGE_TEXTS.flatMap((path) => entryOf(path, texts.get(path)))),
+    files: Object.fromEntries([...files].map(([path, { sha256 }]) => [path, sha256])),
+  };
+  const signature = texts.get(SIGNATURE_FILE);
+  const model = await checkSigned(content, signature, { checkContent, checkSignature });
+  if ("faults" in model) throw refused(model.faults.slice(0, LIMITS.inputFaultsMax).join("; "));
+  return {
+    model,
+    files: [...files.values()],
+    ...(signature !== undefined && { signed: { texts: content.texts, signature } }),
+  };
 }
 
-/** Checks the content of an archive together. Rejects with `package_invalid`. */
-async function checkContent(
-  texts: ReadonlyMap<string, string>,
-  files: ReadonlyMap<string, ArchivedFile>,
-  { checkManifest, review }: { checkManifest: ManifestCheck; review: ReviewModel },
-): Promise<VersionContent> {
-  const manifestText = texts.get("model.yaml");
-  if (manifestText === undefined) throw refused("The archive has no model.yaml at its top.");
-  const manifest = checkManifest(manifestText);
-  if ("faults" in manifest) throw refused(manifest.faults.join("; "));
-  const model = await checkPackage(manifest, {
-    manifestText,
-    schema: (name) => ({ label: `schemas/${name}.json`, text: texts.get(`schemas/${name}.json`) }),
-    fileDigest: async (path) => files.get(path) ?? { fault: "missing" },
-  });
-  const unnamed = [...files.keys()]
-    .filter((path) => !Object.hasOwn(manifest.files, path))
-    .map((path) => `${shown(path)}: is not named in model.yaml`);
-  const faults = [...("faults" in model ? model.faults : review(model)), ...unnamed];
-  if ("faults" in model || faults.length > 0)
-    throw refused(faults.slice(0, LIMITS.inputFaultsMax).join("; "));
-  return model;
-}
+const entryOf = (path: string, text: string | undefined): [string, string][] =>
+  text === undefined ? [] : [[path, text]];
 
 interface Entry {
   path: string;

@@ -7,11 +7,22 @@ import { createReadStream, existsSync, readFileSync, statSync } from "node:fs";
 import { join, normalize, relative, sep } from "node:path";
 import { pipeline } from "node:stream/promises";
 import type { ModelVersion } from "../../core/models/model.ts";
+import type { PackageTexts } from "../../core/models/published-version.ts";
 import { checkPackage, type ManifestCheck } from "./package-check.ts";
+import { nameFault } from "./package-content.ts";
+import { SIGNATURE_FILE, type SignatureCheck } from "./package-signature.ts";
 
 export interface PackageFaults {
   folder: string;
   faults: string[];
+}
+
+export interface PackageFolders {
+  modelsFolder: string;
+  schemasFolder: string;
+  checkManifest: ManifestCheck;
+  /** Absent: packages need no signature. */
+  checkSignature?: SignatureCheck | undefined;
 }
 
 /**
@@ -22,11 +33,7 @@ export interface PackageFaults {
  */
 export async function readModelPackage(
   folder: string,
-  {
-    modelsFolder,
-    schemasFolder,
-    checkManifest,
-  }: { modelsFolder: string; schemasFolder: string; checkManifest: ManifestCheck },
+  { modelsFolder, schemasFolder, checkManifest, checkSignature }: PackageFolders,
 ): Promise<ModelVersion | PackageFaults> {
   let manifestText: string;
   try {
@@ -34,21 +41,30 @@ export async function readModelPackage(
   } catch (error) {
     return { folder, faults: [`model.yaml: ${(error as Error).message.split("\n")[0]}`] };
   }
+  const path = relative(modelsFolder, folder).split(sep).join("/");
+  const schemas = join(schemasFolder, "models", path);
+  const texts: PackageTexts = { "model.yaml": manifestText };
+  for (const name of ["input", "output"] as const) {
+    const text = textIn(join(schemas, `${name}.json`));
+    if (text !== undefined) texts[`schemas/${name}.json`] = text;
+  }
+  const signed = checkSignature?.(texts, textIn(join(folder, SIGNATURE_FILE)));
+  if (signed && "fault" in signed) return { folder, faults: [signed.fault] };
   const manifest = checkManifest(manifestText);
   if ("faults" in manifest) return { folder, faults: manifest.faults };
 
-  const path = relative(modelsFolder, folder).split(sep).join("/");
   const misplaced =
     path === `${manifest.endpoint}/${manifest.version}`
       ? []
       : [`model.yaml: is for ${manifest.endpoint}/${manifest.version} but lies in ${path}`];
+  if (signed && (signed.endpoint !== manifest.endpoint || signed.version !== manifest.version))
+    misplaced.push(nameFault(signed));
   const checked = await checkPackage(manifest, {
     manifestText,
-    schema: (name) => {
-      const label = `schemas/models/${path}/${name}.json`;
-      const file = join(schemasFolder, "models", path, `${name}.json`);
-      return { label, text: existsSync(file) ? readFileSync(file, "utf8") : undefined };
-    },
+    schema: (name) => ({
+      label: `schemas/models/${path}/${name}.json`,
+      text: texts[`schemas/${name}.json`],
+    }),
     fileDigest: (file) => fileDigest(folder, file),
   });
   if ("faults" in checked) return { folder, faults: [...misplaced, ...checked.faults] };
@@ -56,6 +72,9 @@ export async function readModelPackage(
     ? { folder, faults: misplaced }
     : { ...checked, folder, publishedAtMs: Math.floor(statSync(join(folder, "model.yaml")).mtimeMs) };
 }
+
+const textIn = (file: string): string | undefined =>
+  existsSync(file) ? readFileSync(file, "utf8") : undefined;
 
 async function fileDigest(folder: string, file: string): Promise<{ sha256: string } | { fault: string }> {
   const path = normalize(join(folder, file));

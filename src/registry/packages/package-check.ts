@@ -100,7 +100,7 @@ function renameFormerFields(manifest: Json): boolean {
 }
 
 /** The texts and files of a package. */
-export interface PackageTexts {
+export interface PackageSource {
   manifestText: string;
   /** The text of a schema, `undefined` when it is missing, and its name in faults. */
   schema(name: "input" | "output"): { label: string; text: string | undefined };
@@ -114,7 +114,7 @@ export interface PackageTexts {
  */
 export async function checkPackage(
   manifest: Manifest,
-  { manifestText, schema: schemaOf, fileDigest }: PackageTexts,
+  { manifestText, schema: schemaOf, fileDigest }: PackageSource,
 ): Promise<VersionContent | { faults: string[] }> {
   const faults: string[] = [];
   if (!isEndpointId(manifest.endpoint))

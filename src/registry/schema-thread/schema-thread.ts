@@ -6,20 +6,18 @@
 import { createHash } from "node:crypto";
 import { extname, join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { Worker } from "node:worker_threads";
 import { LRUCache } from "lru-cache";
 import { type InputFault, TemperaError } from "../../core/errors/tempera-error.ts";
 import { parseJson, writeJson } from "../../core/json/exact-json.ts";
 import type { Json, JsonObject } from "../../core/json/json.ts";
 import { LIMITS } from "../../core/limits.ts";
 import type { JsonSchema } from "../../core/models/model.ts";
+import { DeadlineThread } from "../deadline-thread.ts";
 import type { CheckedInput } from "../input-check.ts";
 import type { Coercion } from "../lax-values.ts";
-import { type Answer, READY, type Task, type TaskKind } from "./task.ts";
+import type { Answer, Task, TaskKind } from "./task.ts";
 
 const PROGRAM = pathToFileURL(join(import.meta.dirname, `thread${extname(import.meta.filename)}`));
-/** The source needs tsx, which a thread has to register for itself; compiled code does not. */
-const ENTRY = PROGRAM.href.endsWith(".ts") ? throughTsx(PROGRAM) : PROGRAM;
 /** Refused schemas that are remembered, so that each costs its deadline once. */
 const REFUSED_MAX = 1_000;
 
@@ -62,9 +60,11 @@ export class SchemaThread implements AsyncDisposable {
   readonly #refused = new LRUCache<string, string>({ max: REFUSED_MAX });
   /** A route has the same schema at each of its calls. */
   readonly #texts = new WeakMap<JsonSchema, SchemaText>();
-  #worker: Promise<Worker> | undefined;
+  readonly #thread = new DeadlineThread<Task, Answer>({
+    program: PROGRAM,
+    memoryMib: LIMITS.schemaThreadMib,
+  });
   #busy = false;
-  #isClosed = false;
 
   constructor({ deadlineMs = LIMITS.schemaTaskMs, coercion = "lax" }: SchemaThreadOptions = {}) {
     this.#deadlineMs = deadlineMs;
@@ -98,10 +98,8 @@ export class SchemaThread implements AsyncDisposable {
   }
 
   /** Ends the thread. Tasks that wait are rejected. */
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.#isClosed = true;
-    const worker = await this.#worker?.catch(() => undefined);
-    await worker?.terminate();
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#thread[Symbol.asyncDispose]();
   }
 
   #ask(kind: TaskKind, { ownerId, schema }: OwnedSchema, value: Json): Promise<Answer> {
@@ -158,31 +156,11 @@ export class SchemaThread implements AsyncDisposable {
   }
 
   async #perform(task: Task): Promise<Answer> {
-    this.#assertOpen();
-    const worker = await this.#start();
-    const answer = await answerOf(worker, task, this.#deadlineMs);
+    const answer = await this.#thread.perform(task, this.#deadlineMs);
     if (answer) return answer;
-    await worker.terminate();
-    this.#assertOpen();
     const unusable = `it takes more than ${this.#deadlineMs} ms or too much memory to check`;
     this.#refused.set(task.key, unusable);
     return { unusable };
-  }
-
-  #assertOpen(): void {
-    if (this.#isClosed) throw new TemperaError("store_unavailable", "The process is stopping. Try again.");
-  }
-
-  /** Gives the thread that runs, or starts one. */
-  #start(): Promise<Worker> {
-    if (this.#worker) return this.#worker;
-    const starting = startWorker();
-    const forget = (): void => {
-      if (this.#worker === starting) this.#worker = undefined;
-    };
-    starting.then((worker) => worker.once("exit", forget), forget);
-    this.#worker = starting;
-    return starting;
   }
 }
 
@@ -191,45 +169,3 @@ const faultOf = (reason: string): InputFault => ({
   msg: `Value error, the workflow's input schema cannot be used: ${reason.slice(0, 500)}`,
   type: "value_error",
 });
-
-/** Gives the address of a program that loads another one, written in TypeScript. */
-function throughTsx(program: URL): URL {
-  const tsx = import.meta.resolve("tsx/esm/api");
-  const source = `import { register } from "${tsx}"; register(); await import("${program.href}");`;
-  return new URL(`data:text/javascript,${encodeURIComponent(source)}`);
-}
-
-/** Starts the thread and waits until it has loaded its code, so that this takes no part in a deadline. */
-async function startWorker(): Promise<Worker> {
-  const worker = new Worker(ENTRY, {
-    execArgv: [],
-    resourceLimits: { maxOldGenerationSizeMb: LIMITS.schemaThreadMib },
-    // Nothing of the environment is of use to it.
-    env: {},
-  });
-  worker.unref();
-  await new Promise<void>((ready, fail) => {
-    worker.once("message", (message) =>
-      message === READY ? ready() : fail(new Error("the schema thread began with another message")),
-    );
-    worker.once("error", fail);
-  });
-  // An error ends the thread, which `answerOf` notices.
-  worker.on("error", () => {});
-  return worker;
-}
-
-/** Gives `undefined` when the thread ended, or gave no answer in time. */
-function answerOf(worker: Worker, task: Task, deadlineMs: number): Promise<Answer | undefined> {
-  return new Promise((done) => {
-    const timer = setTimeout(() => end(undefined), deadlineMs);
-    const ended = (): void => end(undefined);
-    const end = (answer: Answer | undefined): void => {
-      clearTimeout(timer);
-      worker.off("message", end).off("exit", ended);
-      done(answer);
-    };
-    worker.once("message", end).once("exit", ended);
-    worker.postMessage(task);
-  });
-}

@@ -15,6 +15,3 @@ export interface Task {
 
 /** The result as exact JSON, or the reason why the schema cannot be compiled. */
 export type Answer = { result: string } | { unusable: string };
-
-/** Sent once, when the thread has loaded its code. */
-export const READY = "ready";

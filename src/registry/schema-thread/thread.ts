@@ -8,9 +8,10 @@ import { parseJson, writeJson } from "../../core/json/exact-json.ts";
 import type { Json } from "../../core/json/json.ts";
 import { LIMITS } from "../../core/limits.ts";
 import type { JsonSchema } from "../../core/models/model.ts";
+import { READY } from "../deadline-thread.ts";
 import { createInputCheck } from "../input-check.ts";
 import { createSchemaCheck } from "../schema-check.ts";
-import { type Answer, READY, type Task } from "./task.ts";
+import type { Answer, Task } from "./task.ts";
 
 type Compiled = (value: Json) => unknown;
 

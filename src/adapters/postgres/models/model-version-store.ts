@@ -6,6 +6,7 @@ import type { ModelVersionStore, PublishResult } from "../../../core/models/mode
 import type {
   PublishedHead,
   PublishedVersion,
+  SignedPackage,
   VersionContent,
   VersionState,
   WeightFile,
@@ -37,6 +38,7 @@ interface ContentRow extends HeadRow {
   manifest: StoredManifest;
   input_schema: JsonSchema;
   output_schema: JsonSchema;
+  signed: SignedPackage | null;
   files: { path: string; sha256: string; bytes: number; objectKey: string }[];
 }
 
@@ -62,6 +64,7 @@ const versionOf = (row: ContentRow): PublishedVersion => ({
     schemas: { input: row.input_schema, output: row.output_schema },
   },
   files: row.files,
+  ...(row.signed && { signed: row.signed }),
 });
 
 /** Renames the message of each restriction. Manifests of early pushes have no restrictions. */
@@ -197,10 +200,25 @@ const versions = (sql: Sql): Pick<ModelVersionStore, "heads" | "content" | "publ
 const isVersion = (sql: Sql, endpoint: string, version: string) =>
   sql`endpoint = ${storableText(endpoint)} AND version = ${storableText(version)}`;
 
+const jsonOf = (tx: Sql, value: unknown) => tx`${writeJson(value)}::text::json`;
+
+/** Replaces the signature of a version by that of a push with the same content. */
+async function signAnew(
+  tx: Sql,
+  existing: PublishedVersion,
+  signed: SignedPackage | undefined,
+): Promise<PublishedHead> {
+  if (!signed || signed.signature === existing.signed?.signature) return existing;
+  const [row] = await tx<HeadRow[]>`
+    UPDATE model_versions SET signed = ${jsonOf(tx, signed)}
+    WHERE endpoint = ${existing.endpoint} AND version = ${existing.version} RETURNING *`;
+  return headOf(row as HeadRow);
+}
+
 /** Publishes a version, or brings a removed one with the same content back. */
 async function publish(
   tx: Sql,
-  { model, files, state, pushedBy, pushId }: Parameters<ModelVersionStore["publish"]>[0],
+  { model, files, signed, state, pushedBy, pushId }: Parameters<ModelVersionStore["publish"]>[0],
   check: Parameters<ModelVersionStore["publish"]>[1],
 ): Promise<PublishResult> {
   const { digest, schemas, ...manifest } = model;
@@ -209,19 +227,22 @@ async function publish(
   const all = (await contents(tx, tx`endpoint = ${endpoint}`)).map(versionOf);
   const existing = all.find((each) => each.version === version);
   if (existing && existing.digest !== digest) return { done: "taken", digest: existing.digest };
-  if (existing && existing.state !== "removed") return { done: "unchanged", head: existing };
+  if (existing && existing.state !== "removed")
+    return { done: "unchanged", head: await signAnew(tx, existing, signed) };
   if (state === "enabled") await refuseDuringRollout(tx, endpoint, version);
   check(all.filter((each) => each !== existing));
-  const json = (value: unknown) => tx`${writeJson(value)}::text::json`;
+  const json = (value: unknown) => jsonOf(tx, value);
+  const signedJson = signed ? json(signed) : tx`NULL`;
   const [row] = existing
     ? await tx<HeadRow[]>`
-        UPDATE model_versions SET state = ${state}
+        UPDATE model_versions SET state = ${state}, signed = coalesce(${signedJson}, signed)
         WHERE endpoint = ${endpoint} AND version = ${version} RETURNING *`
     : await tx<HeadRow[]>`
         INSERT INTO model_versions (endpoint, version, digest, manifest, input_schema, output_schema, state,
-                                    pushed_by)
+                                    signed, pushed_by)
         VALUES (${endpoint}, ${version}, ${digest}, ${json(storedManifestOf(manifest))},
-                ${json(schemas.input)}, ${json(schemas.output)}, ${state}, ${storableText(pushedBy)})
+                ${json(schemas.input)}, ${json(schemas.output)}, ${state}, ${signedJson},
+                ${storableText(pushedBy)})
         RETURNING *`;
   await adoptFiles(tx, { endpoint, version, files, pushId });
   return { done: existing ? "unchanged" : "published", head: headOf(row as HeadRow) };

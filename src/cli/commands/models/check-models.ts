@@ -11,7 +11,7 @@ import { RegistryFaults } from "../../../registry/registry.ts";
  */
 export async function checkModels(): Promise<string> {
   const config = loadConfig();
-  const registry = await openRegistry({ ...config, registry: { testModels: true } });
+  const registry = await openRegistry({ ...config, registry: { ...config.registry, testModels: true } });
   const models = registry.list();
   const faulty = models
     .map((model) => ({ folder: model.folder, faults: reviewModel(model, ENGINE_RUNNERS) }))

@@ -10,6 +10,7 @@ import { table } from "../../table.ts";
 import { print } from "../listing.ts";
 import { type Connect, JSON_OPTION } from "../options.ts";
 import { addRegistryCommands, versionsTable } from "./registry.ts";
+import { addSigningCommands } from "./signing.ts";
 
 /** Adds `models list|check` and the commands of `registry.ts`. */
 export function addModelCommands(program: Command, connect: Connect): void {
@@ -42,6 +43,7 @@ export function addModelCommands(program: Command, connect: Connect): void {
       );
     });
   addRegistryCommands(models, connect);
+  addSigningCommands(models);
   models
     .command("check")
     .description("check the packages in the models folder without starting the platform")

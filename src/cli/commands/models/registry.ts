@@ -1,13 +1,11 @@
 import { statSync } from "node:fs";
-import { resolve } from "node:path";
 import type { Command } from "commander";
 import type { PushedView, VersionView } from "../../../api/admin/routes/models/registry.ts";
-import { loadConfig } from "../../../config/load-config.ts";
-import { packModel } from "../../pack-model.ts";
 import type { PlatformClient } from "../../platform-client.ts";
 import { table } from "../../table.ts";
 import { print, shortTime } from "../listing.ts";
 import { type Connect, JSON_OPTION } from "../options.ts";
+import { schemasFolder } from "./signing.ts";
 
 /** Returns the path of a version: `acme/echo 1.0.0` or `acme/echo@1.0.0`. */
 function versionPath(endpoint: string, version: string | undefined): string {
@@ -38,6 +36,7 @@ interface PushOptions {
   breaking?: boolean;
   disabled?: boolean;
   share?: string;
+  signKey?: string;
   json?: boolean;
 }
 
@@ -50,6 +49,7 @@ export function addRegistryCommands(models: Command, connect: Connect): void {
     .option("--breaking", "publish although the schemas break callers of the version before")
     .option("--disabled", "publish without taking requests yet")
     .option("--share <percent>", "start a rollout with this share of the requests")
+    .option("--sign-key <file>", "sign the package with this private key, instead of its own signature")
     .option(...JSON_OPTION)
     .action((path: string, options: PushOptions, command: Command) => push(connect(command), path, options));
   models
@@ -89,10 +89,14 @@ async function push(client: PlatformClient, path: string, options: PushOptions):
     client.sendFile<PushedView>(`/v1/registry/versions?${query}`, file, "application/gzip");
   let pushed: PushedView;
   if (found.isDirectory()) {
-    const { PROJECT } = await import("../../../bin/open-registry.ts");
-    await using packed = await packModel(path, resolve(PROJECT, loadConfig().folders.schemas));
+    const { packModel, readModelFolder } = await import("../../pack-model.ts");
+    const { signatureOf } = await import("../../sign-model.ts");
+    const folder = readModelFolder(path, await schemasFolder());
+    const { signKey } = options;
+    await using packed = await packModel(folder, signKey && signatureOf(folder, signKey));
     pushed = await send(packed.file);
-  } else pushed = await send(path);
+  } else if (options.signKey === undefined) pushed = await send(path);
+  else throw new Error(`${path} is an archive, and folders are signed; name the folder of the package.`);
   if (options.share !== undefined) {
     const rollout = {
       endpoint_id: pushed.endpoint_id,

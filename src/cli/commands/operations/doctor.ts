@@ -104,7 +104,7 @@ function findingText(name: string, { state, message, remedy }: Result): string {
 }
 
 async function checkModels(config: Config): Promise<Result> {
-  const all = (await openRegistry({ ...config, registry: { testModels: true } })).list();
+  const all = (await openRegistry({ ...config, registry: { ...config.registry, testModels: true } })).list();
   const isServed = ({ endpoint }: { endpoint: string }) =>
     config.registry.testModels || !isTestModel(endpoint);
   const nameOf = ({ endpoint, version }: { endpoint: string; version: string }) => `${endpoint} ${version}`;

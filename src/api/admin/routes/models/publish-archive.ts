@@ -10,12 +10,9 @@ import {
   type WeightFile,
 } from "../../../../core/models/published-version.ts";
 import { TEST_MODELS_REMEDY } from "../../../../core/models/test-models.ts";
-import {
-  type ArchivedFile,
-  type ReviewModel,
-  readModelArchive,
-} from "../../../../registry/packages/model-archive.ts";
-import type { ManifestCheck } from "../../../../registry/packages/package-check.ts";
+import { type ArchivedFile, readModelArchive } from "../../../../registry/packages/model-archive.ts";
+import type { ContentCheck } from "../../../../registry/packages/package-content.ts";
+import type { SignatureCheck } from "../../../../registry/packages/package-signature.ts";
 import { type Contract, schemaBreaks } from "../../../../registry/schema-breaks.ts";
 import type { ApiDependencies } from "../../../dependencies.ts";
 
@@ -23,10 +20,10 @@ export type PublishDependencies = Pick<
   ApiDependencies,
   "objects" | "modelVersions" | "liveRegistry" | "log" | "clock"
 > & {
-  /** Checks the content of a model.yaml. */
-  checkManifest: ManifestCheck;
-  /** Names what is most likely a slip in a valid package. */
-  reviewModel: ReviewModel;
+  /** Checks a package, and refuses one that most likely has a slip. */
+  checkPackage: ContentCheck;
+  /** Absent: packages need no signature. */
+  checkSignature?: SignatureCheck | undefined;
 };
 
 export interface Publishing {
@@ -50,7 +47,7 @@ export async function publishArchive(
   api: PublishDependencies,
   { body, pushedBy, state, breaking }: Publishing,
 ): Promise<{ head: PublishedHead; alreadyThere: boolean; breaks: string[] }> {
-  const { objects, modelVersions, checkManifest, reviewModel, log } = api;
+  const { objects, modelVersions, checkPackage, checkSignature, log } = api;
   const pushId = randomUUID();
   const keys: string[] = [];
   let puts = 0;
@@ -62,14 +59,21 @@ export async function publishArchive(
     keys.push(key);
   };
   try {
-    const { model, files } = await readModelArchive(body, {
-      checkManifest,
-      review: reviewModel,
+    const { model, files, signed } = await readModelArchive(body, {
+      checkContent: checkPackage,
+      checkSignature,
       storeWeights,
     });
     const inFolder = folderVersions(api, model);
     let breaks: string[] = [];
-    const version = { model, files: weightsOf(files, keys), state, pushedBy, pushId };
+    const version = {
+      model,
+      files: weightsOf(files, keys),
+      state,
+      pushedBy,
+      pushId,
+      ...(signed && { signed }),
+    };
     const published = await modelVersions.publish(version, (others) => {
       const enabled = others.filter((other) => other.state === "enabled").map(({ model: each }) => each);
       breaks = breaksOf(model, [...inFolder, ...enabled]);
