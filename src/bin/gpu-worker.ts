@@ -87,6 +87,7 @@ async function start(parts: Parts, closing: CloseStack): Promise<Role> {
     drained,
     log: workerLog,
   });
+  closing.defer(() => scheduler.stop());
   /** Reports of published versions that are not in the pool, by task queue. */
   const absent = new Map<string, EngineStatus>();
   const reports = await EngineReports.start({
@@ -110,8 +111,7 @@ async function start(parts: Parts, closing: CloseStack): Promise<Role> {
   const serving = await servePublished(parts, { isMine, pool, scheduler, budgetMiB, absent, reports });
   served = serving;
   closing.defer(registry.onChange(() => serving.refresh()));
-  pool.onChange(() => reports.changed());
-  scheduler.onChange(() => reports.changed());
+  for (const each of [pool, scheduler]) each.onChange(() => reports.changed());
   parts.processHealth.role("gpu-worker").enter("serving");
   log.info(
     { models: models.map(({ endpoint, version }) => `${endpoint}@${version}`), device, budgetMiB },

@@ -3,8 +3,10 @@ import { readFile, writeFile } from "node:fs/promises";
 import { resolve } from "node:path";
 import { keyFile } from "../config/key-file.ts";
 import type { Config } from "../config/settings.ts";
+import { withAbort } from "../core/concurrency/with-abort.ts";
 import { createCloseStack } from "../core/operations/close-stack.ts";
 import type { Log } from "../core/operations/log.ts";
+import type { RoleName } from "../core/operations/process-health.ts";
 import { closeDataFolder } from "../dev/data-folder.ts";
 import { type EmbeddedStack, startEmbeddedStack } from "../dev/embedded-stack.ts";
 import { type StackPorts, USUAL_PORTS } from "../dev/kept-ports.ts";
@@ -17,7 +19,7 @@ import { openRegistry } from "./open-registry.ts";
 import { startOrchestrator } from "./orchestrator.ts";
 import { orchestratorBundle } from "./orchestrator-bundle.ts";
 import { openParts, type Parts } from "./parts.ts";
-import type { Role } from "./role.ts";
+import { type Role, startRole } from "./role.ts";
 import { certificateSource } from "./tls.ts";
 
 /** The whole platform in this process. Services that no address is configured for are embedded. */
@@ -75,21 +77,21 @@ export async function startPlatform(
     closing.defer(() => parts[Symbol.asyncDispose]());
     signal.throwIfAborted();
 
-    const started = async <R extends Role>(starting: Promise<R>): Promise<R> => {
-      const role = await starting;
+    const started = async <R extends Role>(name: RoleName, start: () => Promise<R>): Promise<R> => {
+      // Loading the pinned models takes minutes; an aborted start does not wait for them.
+      const role = await withAbort(startRole(name, start, { log, closing }), signal);
       closing.defer(() => role.stop());
       return role;
     };
-    // Loading the pinned models takes minutes; an aborted start does not wait for them.
-    const [orchestrator, gpuWorker] = await unlessAborted(
-      signal,
-      Promise.all([started(startOrchestrator(parts, bundling)), started(startGpuWorkerRole(parts))]),
-    );
+    const [orchestrator, gpuWorker] = await Promise.all([
+      started("orchestrator", () => startOrchestrator(parts, bundling)),
+      started("gpu-worker", () => startGpuWorkerRole(parts)),
+    ]);
     const keptKey = config.keys.admin ? undefined : await firstKey(parts, keyFile(data));
     const key = config.keys.admin ?? keptKey?.key ?? "";
     const keyed = { ...placed, keys: { ...config.keys, admin: key } };
-    const admin = await started(startAdmin({ ...parts, config: keyed }));
-    const gateway = await started(startGateway(parts));
+    const admin = await started("admin", () => startAdmin({ ...parts, config: keyed }));
+    const gateway = await started("gateway", () => startGateway(parts));
     signal.throwIfAborted();
 
     const url = `http://localhost:${gateway.port}`;
@@ -116,14 +118,6 @@ export async function startPlatform(
     await closing[Symbol.asyncDispose]().catch(() => {});
     throw error;
   }
-}
-
-/** Rejects at once when the signal aborts; the work itself goes on until the process ends. */
-function unlessAborted<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
-  const aborted = new Promise<never>((_, reject) =>
-    signal.addEventListener("abort", () => reject(signal.reason), { once: true }),
-  );
-  return Promise.race([work, aborted]);
 }
 
 async function makeDataFolder({ folders }: Config): Promise<string> {

@@ -9,7 +9,8 @@ import type { Config } from "../config/settings.ts";
 import { watchConfig } from "../config/watch-config.ts";
 import { LazyConnection } from "../core/concurrency/lazy-connection.ts";
 import type { ObjectStore } from "../core/files/object-store.ts";
-import { createCloseStack } from "../core/operations/close-stack.ts";
+import { type CloseStack, createCloseStack } from "../core/operations/close-stack.ts";
+import type { Log } from "../core/operations/log.ts";
 import type { RoleHealth, RoleName } from "../core/operations/process-health.ts";
 import { configuredAddresses } from "./addresses.ts";
 import { openRegistry } from "./open-registry.ts";
@@ -22,6 +23,26 @@ import { openServices } from "./services.ts";
 export interface Role {
   stop(): Promise<void>;
   ended?: Promise<void>;
+}
+
+/**
+ * Starts a role, again for as long as a service that it asks meanwhile is away or does not answer in time
+ * (docs/decisions/0030). A failed try must leave nothing open.
+ *
+ * @param closing ends the tries when it is disposed of; what a try has started by then is stopped
+ */
+export function startRole<R extends Role>(
+  name: RoleName,
+  start: () => Promise<R>,
+  { log, closing }: { log: Pick<Log, "warn">; closing: CloseStack },
+): Promise<R> {
+  const starting = new LazyConnection({
+    open: start,
+    close: (role) => role.stop(),
+    onFailure: (error) => log.warn({}, `${name} could not start yet: ${reasonOf(error)}`),
+  });
+  closing.defer(() => starting[Symbol.dispose]());
+  return starting.ready;
 }
 
 /** Prints why a role cannot start, in the format of the log, and exits with 1. */
@@ -208,16 +229,10 @@ class RunningRole<L extends Listeners> {
     log.info({}, `${name} is ready`);
   }
 
-  /** Starts the role, again if a service goes away meanwhile. */
   async #start(parts: Parts): Promise<void> {
     const { name, start } = this.#program;
-    const starting = new LazyConnection({
-      open: () => start(parts, this.#listeners),
-      close: (role) => role.stop(),
-      onFailure: (error) => this.#log.warn({}, `${name} could not start yet: ${reasonOf(error)}`),
-    });
-    this.#closing.defer(() => starting[Symbol.dispose]());
-    this.#role = await starting.ready;
+    const run = { log: this.#log, closing: this.#closing };
+    this.#role = await startRole(name, () => start(parts, this.#listeners), run);
     this.#role.ended?.catch((error) => {
       this.#log.error({ err: error }, `the ${name} failed`);
       void this.#finish(1);

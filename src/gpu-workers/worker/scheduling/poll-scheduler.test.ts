@@ -1,15 +1,21 @@
-import { expect, it, vi } from "vitest";
+import { afterEach, expect, it, vi } from "vitest";
+import { TemperaError } from "../../../core/errors/tempera-error.ts";
 import type { ModelVersion } from "../../../core/models/model.ts";
 import type { PoolStatus } from "../pool/engine-pool.ts";
 import { PollScheduler } from "./poll-scheduler.ts";
 
 const SLOTS = 4;
 
+afterEach(() => void vi.useRealTimers());
+
 const model = (version: string, memoryMiB = 100): ModelVersion =>
   ({ endpoint: "acme/echo", version, memoryMiB, pinned: false, slots: SLOTS }) as ModelVersion;
 
 /** Starts the scheduler of a worker of 250 MiB whose polling is controlled by the test. */
-async function start(models: ModelVersion[], { inHand = 0, waiting = 0, waitMaxMs = 10_000 } = {}) {
+async function start(
+  models: ModelVersion[],
+  { inHand = 0, waiting = 0, waitMaxMs = 10_000, failures = [] as Error[] } = {},
+) {
   const did: string[] = [];
   let opened: Promise<void> | undefined;
   let looks = 0;
@@ -28,6 +34,8 @@ async function start(models: ModelVersion[], { inHand = 0, waiting = 0, waitMaxM
     startPolling: async ({ version, slots }) => {
       did.push(slots === SLOTS ? `open ${version}` : `open ${version} for ${slots}`);
       await opened;
+      const failure = failures.shift();
+      if (failure) throw failure;
       return {
         inHand: () => inHand,
         drain: () => did.push(`drain ${version}`),
@@ -86,6 +94,49 @@ it("removes a model whose queue is still opening", async () => {
   await removed;
   expect(did).toEqual(["open 1.0.0", "stop 1.0.0"]);
   await scheduler.stop();
+});
+
+const away = (): Error => new TemperaError("temporal_unavailable", "Temporal does not answer.");
+
+it("starts once every queue can be polled, however often Temporal was away", async () => {
+  vi.useFakeTimers();
+  const starting = start([model("1.0.0")], { failures: [away(), away()] });
+  await vi.runAllTimersAsync();
+  const { scheduler, did } = await starting;
+  vi.useRealTimers();
+  expect(did).toEqual(["open 1.0.0", "open 1.0.0", "open 1.0.0"]);
+  expect(scheduler.isPolled(model("1.0.0"))).toBe(true);
+  await scheduler.stop();
+});
+
+it("goes on when Temporal is away while a queue is opened", async () => {
+  const failures: Error[] = [];
+  const { scheduler } = await start([model("1.0.0")], { failures });
+  vi.useFakeTimers();
+  failures.push(away());
+  scheduler.add(model("1.1.0"));
+  await vi.runAllTimersAsync();
+  vi.useRealTimers();
+  expect([model("1.0.0"), model("1.1.0")].map((each) => scheduler.isPolled(each))).toEqual([true, true]);
+  await scheduler.stop();
+  await expect(scheduler.ended).resolves.toBeUndefined();
+});
+
+it.each(["removes", "stops"] as const)("%s what cannot be opened", async (verb) => {
+  const failures: Error[] = [];
+  const { scheduler, did } = await start([], { failures });
+  failures.push(...Array.from({ length: 100 }, away));
+  scheduler.add(model("1.0.0"));
+  if (verb === "removes") await scheduler.remove(model("1.0.0"));
+  await scheduler.stop();
+  await expect(scheduler.ended).resolves.toBeUndefined();
+  expect(did).toEqual(["open 1.0.0"]);
+});
+
+it("ends when a queue cannot be polled for another reason than an outage", async () => {
+  await expect(start([model("1.0.0")], { failures: [new Error("no such option")] })).rejects.toThrow(
+    "no such option",
+  );
 });
 
 it("gives the memory of a removed model to one that waited for it", async () => {

@@ -14,8 +14,10 @@
  *
  * Opening and closing are the only asynchronous moves. Each end of one, each change of the pool, each end of
  * a queue's last request and each look at the backlogs calls `#step`, which makes a new plan and starts its
- * moves. A move that fails makes `ended` reject; so does polling that breaks later.
+ * moves. While Temporal is away, a queue stays opening and is tried again. A move that fails otherwise makes
+ * `ended` reject; so does polling that breaks later.
  */
+import { LazyConnection } from "../../../core/concurrency/lazy-connection.ts";
 import type { DrainOrders } from "../../../core/engines/engine-status-store.ts";
 import { LIMITS } from "../../../core/limits.ts";
 import { type ModelVersion, taskQueueOf } from "../../../core/models/model.ts";
@@ -38,7 +40,10 @@ export interface PollSchedulerOptions {
   models: readonly ModelVersion[];
   pool: Pick<EnginePool, "list" | "onChange">;
   budgetMiB: number;
-  /** Starts polling. `onIdle` must be called when the last request in hand has ended. */
+  /**
+   * Starts polling; rejects with `temporal_unavailable` when another try may help. `onIdle` must be called
+   * when the last request in hand has ended.
+   */
   startPolling: (model: ModelVersion, onIdle: () => void) => Promise<Polling>;
   /** Counts the tasks of a task queue that nobody has taken. */
   backlog: (taskQueue: string) => Promise<number>;
@@ -53,6 +58,8 @@ interface Queue {
   readonly model: ModelVersion;
   readonly taskQueue: string;
   mode: "closed" | "opening" | "open" | "draining" | "closing";
+  /** The tries to poll it, while it is opening. */
+  opening?: Disposable;
   polling?: Polling;
   /** When polling began, by a clock that is never set back. */
   openSinceMs: number;
@@ -95,7 +102,10 @@ export class PollScheduler {
     this.ended.catch(() => {}); // Reported by whoever waits for it.
   }
 
-  /** Resolves when the queues that fit are polled. When one of them cannot be, rejects and polls none. */
+  /**
+   * Resolves when the queues that fit are polled. When one of them cannot be, for another reason than that
+   * Temporal is away, rejects and polls none.
+   */
   static async start(options: PollSchedulerOptions): Promise<PollScheduler> {
     const scheduler = new PollScheduler(options);
     scheduler.#step();
@@ -122,6 +132,7 @@ export class PollScheduler {
     const queue = this.#queues.find(({ taskQueue }) => taskQueue === taskQueueOf(model));
     if (!queue) return;
     queue.isRemoved = true;
+    queue.opening?.[Symbol.dispose]();
     this.#step();
     while (queue.mode !== "closed") await this.#nextChange();
     this.#queues.splice(this.#queues.indexOf(queue), 1);
@@ -257,11 +268,31 @@ export class PollScheduler {
       );
     delete queue.waitingSinceMs;
     const model = tries ? { ...queue.model, slots: 1 } : queue.model;
-    const polling = await this.#options.startPolling(model, () => this.#step());
+    const polling = await this.#startPolling(queue, model);
+    queue.mode = polling ? "open" : "closed";
+    if (!polling) return;
     polling.ended.catch((error) => this.#fail(error));
     queue.polling = polling;
     queue.openSinceMs = performance.now();
-    queue.mode = "open";
+  }
+
+  /** Tries until Temporal is there; `undefined` when the queue is no longer wanted. */
+  async #startPolling(queue: Queue, model: ModelVersion): Promise<Polling | undefined> {
+    const { startPolling, log } = this.#options;
+    const opening = new LazyConnection({
+      open: () => startPolling(model, () => this.#step()),
+      close: (polling) => polling.stop(),
+      onFailure: (error) => log("WARN", `Cannot be polled yet: ${(error as Error).message}`, model),
+    });
+    queue.opening = opening;
+    try {
+      return await opening.ready;
+    } catch (error) {
+      if (!this.#isStopping && !queue.isRemoved) throw error;
+      return undefined;
+    } finally {
+      delete queue.opening;
+    }
   }
 
   async #close(queue: Queue): Promise<void> {
@@ -276,6 +307,7 @@ export class PollScheduler {
   async #closeAll(): Promise<void> {
     this.#isStopping = true;
     clearTimeout(this.#backlogTimer);
+    for (const { opening } of this.#queues) opening?.[Symbol.dispose]();
     await Promise.all(this.#moves);
     await Promise.all(this.#queues.filter(({ polling }) => polling).map((queue) => this.#close(queue)));
   }
