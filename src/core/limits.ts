@@ -32,6 +32,12 @@ export const LIMITS = {
   bodyWindowMs: 15_000,
   /** Bytes of a JSON body that must arrive in it: 9 kbit/s, slower than any network that works. */
   bodyWindowBytesMin: 16 * 1024,
+  /** Characters of a JSON body from which on parsing it waits for its owner's turn (`api/limits/turns.ts`). */
+  bodyTurnCharactersMin: 16 * 1024,
+  /** Time of work in the event loop up to which its owner need not rest: nobody else would notice it. */
+  turnWithoutRestMs: 2,
+  /** Length of the rest, as a multiple of that time. */
+  turnRestFactor: 4,
   /** Nesting depth of an input's JSON. Deeper input is refused before any recursive function sees it. */
   inputDepthMax: 64,
   /**

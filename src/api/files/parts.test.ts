@@ -2,7 +2,8 @@ import { Hono } from "hono";
 import { expect, it } from "vitest";
 import { wideBudgets } from "../../../tests/setup/wide-budgets.ts";
 import type { FileRecord } from "../../core/files/file.ts";
-import { setBodyHold } from "../http/body-hold.ts";
+import { setBodyShare } from "../http/body-share.ts";
+import { Turns } from "../limits/turns.ts";
 import { createComplete } from "./parts.ts";
 
 const FILE = {
@@ -35,7 +36,7 @@ it("completes with the file that a concurrent completion has made of the same pa
   } as never);
   const { fileId, name } = FILE;
   const app = new Hono().post("/", (c) => {
-    setBodyHold(c, wideBudgets().bodies.acquire("ann", 0));
+    setBodyShare(c, { hold: wideBudgets().bodies.acquire("ann", 0), turns: new Turns(), sender: "ann" });
     return complete(c, { fileId, name, uploadId: fileId });
   });
   const send = () =>

@@ -6,21 +6,23 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { Json } from "../../core/json/json.ts";
 import { LIMITS } from "../../core/limits.ts";
 import { Budget } from "../limits/budget.ts";
+import { Turns } from "../limits/turns.ts";
 import { answerError } from "./answer-error.ts";
-import { setBodyHold } from "./body-hold.ts";
+import { setBodyShare } from "./body-share.ts";
 import { listen } from "./listen.ts";
 import { readJsonBody } from "./read-body.ts";
 
 /** The most bytes that the bodies of an owner may take. */
 let heldMax: number;
 let budget: Budget;
+const turns = new Turns();
 beforeEach(() => {
   heldMax = Number.POSITIVE_INFINITY;
   budget = new Budget({ things: "bytes", remedy: "", ofOwner: () => heldMax });
 });
 const withBudget: MiddlewareHandler = async (c, next) => {
   using hold = budget.acquire("ann", 0);
-  setBodyHold(c, hold);
+  setBodyShare(c, { hold, turns, sender: "ann" });
   await next();
 };
 
@@ -252,6 +254,25 @@ describe("a body that would take too long to parse", () => {
     await app.request("/", { method: "POST", body: text });
     expect(faults).toMatchObject([{ loc: ["body"], type }]);
   });
+});
+
+it("parses one large body of an owner in a turn of the event loop", async () => {
+  const large = `[${Array(LIMITS.bodyTurnCharactersMin).fill(1).join()}]`;
+  let turn = 0;
+  const parsedIn: number[] = [];
+  const parse = JSON.parse;
+  const spy = vi.spyOn(JSON, "parse").mockImplementation((text, ...rest) => {
+    if (text === large) parsedIn.push(turn);
+    return parse(text, ...rest);
+  });
+  let all = false;
+  const reading = Promise.all([1, 2, 3].map(() => read(large, { bytesMax: 10_000_000 }))).then(() => {
+    all = true;
+  });
+  for (; !all; turn++) await new Promise((next) => setImmediate(next));
+  await reading;
+  spy.mockRestore();
+  expect(new Set(parsedIn).size).toBe(3);
 });
 
 describe("a body in a content coding", () => {

@@ -6,7 +6,7 @@ import type { Json } from "../../core/json/json.ts";
 import { jsonExcess } from "../../core/json/json-bounds.ts";
 import { LIMITS } from "../../core/limits.ts";
 import type { Hold } from "../limits/budget.ts";
-import { bodyHoldOf } from "./body-hold.ts";
+import { bodyShareOf } from "./body-share.ts";
 import { bodyCoding, decodeBody } from "./decode-body.ts";
 
 /**
@@ -21,14 +21,14 @@ const CHUNK_OVERHEAD_BYTES = 512;
 /**
  * Reads a JSON body of at most `bytesMax` bytes; an absent one is `{}`. A body in a content coding is
  * decoded, and measured as decoded. Its bytes count to the budget of bodies from their arrival until the call
- * has ended (`body-hold.ts`).
+ * has ended, and a large one is parsed in its sender's turn (`body-share.ts`).
  *
  * Rejects with `body_too_large`, `request_body_timeout`, `body_not_json`, `content_encoding_unsupported`,
  * `client_disconnected` when the caller breaks off, `input_invalid` for one that would take too long to
  * parse, and as `Budget.acquire` does.
  */
 export async function readJsonBody(c: Context, bytesMax: number): Promise<Json> {
-  const hold = bodyHoldOf(c);
+  const { hold, turns, sender } = bodyShareOf(c);
   const coding = bodyCoding(c.req.header("content-encoding"));
   const declaredBytes = Number(c.req.header("content-length") ?? Number.NaN);
   const isSmall = coding === undefined && declaredBytes <= Math.min(bytesMax, LIMITS.bodyWindowBytesMin);
@@ -40,6 +40,13 @@ export async function readJsonBody(c: Context, bytesMax: number): Promise<Json> 
     if (!isTemperaError(error)) throw new TemperaError("client_disconnected", undefined, { cause: error });
     throw error;
   });
+  return text.length < LIMITS.bodyTurnCharactersMin
+    ? readText(text)
+    : turns.take(sender, () => readText(text));
+}
+
+/** Throws as `readJsonBody` rejects. */
+function readText(text: string): Json {
   if (text.trim() === "") return {};
   const excess = jsonExcess(text, { depthMax: LIMITS.inputDepthMax, valuesMax: LIMITS.inputValuesMax });
   if (excess) throw excessError(excess);

@@ -3,15 +3,16 @@ import { networkOf } from "../auth/auth-failure-limiter.ts";
 import { callOf } from "../auth/call.ts";
 import type { Caller } from "../auth/key-ring.ts";
 import type { ApiDependencies } from "../dependencies.ts";
-import { setBodyHold } from "../http/body-hold.ts";
+import { setBodyShare } from "../http/body-share.ts";
+import { Turns } from "./turns.ts";
 
 /** The methods of calls that write. */
 const WRITES = new Set(["POST", "PUT", "PATCH", "DELETE"]);
 
 /**
  * Limits the calls that write, on every route alike: each counts by the rate of its owner and of its key,
- * before anything of its body is read, and its body is read from its owner's part of the budget of bodies.
- * The body of a call whose caller is not known here counts for the caller's address.
+ * before anything of its body is read, and its body is read from its owner's part of the budget of bodies and
+ * parsed in its owner's turn. The body of a call whose caller is not known here counts for the caller's address.
  *
  * Answers `rate_limited`, and nothing else: the routes check keys.
  *
@@ -21,12 +22,14 @@ export function createCallLimiter(
   api: Pick<ApiDependencies, "limits" | "budgets" | "trustProxy">,
   identify: (c: Context) => Promise<Caller | undefined>,
 ): MiddlewareHandler {
+  const turns = new Turns();
   return async (c, next) => {
     if (!WRITES.has(c.req.method)) return next();
     const caller = await identify(c);
     if (caller) await api.limits.countCall(caller);
-    using hold = api.budgets.bodies.acquire(caller?.ownerId ?? senderOf(c, api.trustProxy === true), 0);
-    setBodyHold(c, hold);
+    const sender = caller?.ownerId ?? senderOf(c, api.trustProxy === true);
+    using hold = api.budgets.bodies.acquire(sender, 0);
+    setBodyShare(c, { hold, turns, sender });
     await next();
   };
 }

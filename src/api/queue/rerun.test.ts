@@ -5,7 +5,8 @@ import type { TemperaError } from "../../core/errors/tempera-error.ts";
 import type { ClaimName } from "../../core/requests/idempotency-store.ts";
 import type { JobSpec } from "../../core/requests/job.ts";
 import { answerError } from "../http/answer-error.ts";
-import { setBodyHold } from "../http/body-hold.ts";
+import { setBodyShare } from "../http/body-share.ts";
+import { Turns } from "../limits/turns.ts";
 import { createRerun } from "./rerun.ts";
 
 const PREVIOUS = "019a0000-0000-7000-8000-000000000001";
@@ -83,7 +84,7 @@ beforeEach(() => {
   } as never);
   app = new Hono();
   app.post("/again", (c) => {
-    setBodyHold(c, wideBudgets().bodies.acquire("ann", 0));
+    setBodyShare(c, { hold: wideBudgets().bodies.acquire("ann", 0), turns: new Turns(), sender: "ann" });
     return rerun(c, { endpoint: "ann/video", requestId: PREVIOUS } as never);
   });
   app.onError((error, c) => answerError(c, error as TemperaError, { log: silent }));

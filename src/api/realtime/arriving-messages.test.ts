@@ -62,3 +62,12 @@ it("counts the pieces of a message until it has ended", () => {
   receive(10, true);
   expect(hold.amount).toBe(0);
 });
+
+it("counts nothing once the socket has closed and its part of the budget was given back", () => {
+  const { events, receive, hold } = open();
+  receive(1000);
+  hold[Symbol.dispose]();
+  events.emit("close");
+  expect(() => receive(1000)).not.toThrow();
+  expect([bodies.held, vi.getTimerCount()]).toEqual([0, 0]);
+});

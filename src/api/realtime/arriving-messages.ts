@@ -41,8 +41,7 @@ export function countArrivingMessages(ws: WebSocket, socket: Duplex, hold: Hold)
   ws.on("message", () => void messages++);
   ws.on("ping", onControl);
   ws.on("pong", onControl);
-  // After the listener of `ws`, which has taken the piece by then.
-  socket.on("data", (piece: Buffer) => {
+  const onPiece = (piece: Buffer): void => {
     [bytes, pieces] = messages === seen ? [bytes + piece.length, pieces + 1] : [0, 0];
     seen = messages;
     if (bytes <= 0) {
@@ -56,6 +55,12 @@ export function countArrivingMessages(ws: WebSocket, socket: Duplex, hold: Hold)
       if (!isTemperaError(error)) throw error;
       end(1013, error.message);
     }
+  };
+  // After the listener of `ws`, which has taken the piece by then.
+  socket.on("data", onPiece);
+  ws.once("close", () => {
+    clearInterval(window);
+    // The part of the budget is given back by then.
+    socket.off("data", onPiece);
   });
-  ws.once("close", () => clearInterval(window));
 }

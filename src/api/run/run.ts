@@ -10,7 +10,7 @@ import type { Route } from "../../registry/registry.ts";
 import { callOf } from "../auth/call.ts";
 import type { Caller } from "../auth/key-ring.ts";
 import type { ApiDependencies } from "../dependencies.ts";
-import { giveBackBody } from "../http/body-hold.ts";
+import { giveBackBody } from "../http/body-share.ts";
 import { requestIdOf } from "../http/request-id.ts";
 import { acquireSlot } from "../limits/acquire-slot.ts";
 import { createAdmitCall } from "../requests/admit-call.ts";

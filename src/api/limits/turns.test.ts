@@ -1,0 +1,55 @@
+import { setImmediate as othersTurn } from "node:timers/promises";
+import { expect, it } from "vitest";
+import { LIMITS } from "../../core/limits.ts";
+import { Turns } from "./turns.ts";
+
+/** Turns whose work takes the time that it says, and whose owners rest until `wake`. */
+function start() {
+  let nowMs = 0;
+  const rests: { ms: number; wake: () => void }[] = [];
+  const turns = new Turns({
+    nowMs: () => nowMs,
+    rest: (ms) => new Promise((wake) => rests.push({ ms, wake })),
+  });
+  const done: string[] = [];
+  const take = (ownerId: string, name: string, tookMs: number) =>
+    turns.take(ownerId, () => {
+      nowMs += tookMs;
+      done.push(name);
+    });
+  return { take, rests, done };
+}
+
+it("does one piece of work in a turn of the event loop", async () => {
+  const { take, done } = start();
+  const all = ["a", "b", "c"].map((name) => take(name, name, 0));
+  const seen: number[] = [];
+  for (let turn = 0; done.length < 3; turn++) {
+    await othersTurn();
+    seen.push(done.length);
+  }
+  await Promise.all(all);
+  expect(seen.every((count, turn) => count - (seen[turn - 1] ?? 0) <= 1)).toBe(true);
+});
+
+it("lets an owner rest after long work, and others go on", async () => {
+  const { take, done, rests } = start();
+  const longMs = LIMITS.turnWithoutRestMs;
+  const first = take("ann", "ann 1", longMs);
+  const second = take("ann", "ann 2", 0);
+  await Promise.all([first, take("bob", "bob 1", 0), take("bob", "bob 2", 0)]);
+  expect(done).toEqual(["ann 1", "bob 1", "bob 2"]);
+  expect(rests.map(({ ms }) => ms)).toEqual([longMs * LIMITS.turnRestFactor]);
+  rests[0]?.wake();
+  await second;
+  expect(done.at(-1)).toBe("ann 2");
+});
+
+it("rejects with what the work throws, and goes on", async () => {
+  const turns = new Turns();
+  const failing = turns.take("ann", () => {
+    throw new Error("no JSON");
+  });
+  await expect(failing).rejects.toThrow("no JSON");
+  await expect(turns.take("ann", () => "read")).resolves.toBe("read");
+});
