@@ -33,7 +33,9 @@ interface SentEvent {
   // biome-ignore lint/suspicious/noExplicitAny: each test knows what it reads
   data: any;
 }
+/** Reads a stream of events. Throws for a refusal, which would pass for a stream without events. */
 async function* events(response: Response): AsyncGenerator<SentEvent> {
+  if (!response.ok) throw new Error(`the stream was refused: ${response.status} ${await response.text()}`);
   let text = "";
   const chunks = (response.body ?? new Blob([]).stream()).pipeThrough(new TextDecoderStream());
   for await (const chunk of chunks as unknown as AsyncIterable<string>) {

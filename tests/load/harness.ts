@@ -37,6 +37,8 @@ export interface Bench {
   rounds: number;
   /** `--quick`: one round, which shows that the benchmark works. */
   quick: boolean;
+  /** `--only <name>`: runs the parts whose name contains this; `undefined` means all. */
+  only: string | undefined;
   closing: ReturnType<typeof createCloseStack>;
   folder: string;
   /** An API key of scope ADMIN, in every platform of this benchmark. */
@@ -76,8 +78,16 @@ export async function runBench(
     .option("--rounds <n>", "alternating rounds of each side", "5")
     .option("--scale <n>", "a factor for the amount of work", "1")
     .option("--quick", "one round: shows that the benchmark works; its figures mean nothing")
+    .option("--only <name>", "of a benchmark with named parts, those with this in their name")
     .parse()
-    .opts<{ json?: boolean; check?: boolean; quick?: boolean; rounds: string; scale: string }>();
+    .opts<{
+      json?: boolean;
+      check?: boolean;
+      quick?: boolean;
+      only?: string;
+      rounds: string;
+      scale: string;
+    }>();
   const closing = createCloseStack();
   const folder = await mkdtemp(join(tmpdir(), "tempera-bench-"));
   closing.defer(() => rm(folder, { recursive: true, force: true }));
@@ -123,6 +133,7 @@ export async function runBench(
     scale: Number(options.scale),
     rounds: options.quick ? 1 : Number(options.rounds),
     quick: options.quick === true,
+    only: options.only,
     closing,
     folder,
     key,

@@ -186,6 +186,8 @@ const workflow = (name: string, nodes: object, input: object): object => ({
 });
 
 const PROMPT = { prompt: { name: "prompt", label: "Prompt", type: "string", required: true, modelId: "n0" } };
+/** Takes the parser long, and no model takes it. */
+const MANY_VALUES = Array.from({ length: 190_000 }, (_, n) => n);
 const BODY_BYTES = 19 * 2 ** 20;
 
 export const ATTACKS: Record<string, Attack> = {
@@ -212,6 +214,7 @@ export const ATTACKS: Record<string, Attack> = {
     path: "/rest/workflows/",
     body: workflow(`heavy-${n}`, { n0: manyNodes().n0 }, heavySchema(n)),
   })),
+  "inputs of 190,000 values": callsOf(() => ({ path: `/queue/${STUB}`, body: { prompt: MANY_VALUES } })),
   "40 nodes at once": callsOf((_, n) =>
     n === 0
       ? { path: "/rest/workflows/", body: workflow("forty", manyNodes(), PROMPT) }
