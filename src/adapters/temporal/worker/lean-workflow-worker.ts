@@ -36,7 +36,14 @@ export function leanWorkflowWorker(watch: StepWatch): typeof Worker {
       { activities }: CompiledWorkerOptions,
       logger: Logger,
     ): Promise<WorkflowCreator> {
-      const thread = new WorkerThreadClient(new Thread(THREAD), logger);
+      const running = new Thread(THREAD);
+      const thread = new WorkerThreadClient(running, logger);
+      let isEnded = false;
+      // A loop that does not end would hold the worker, and with it the process, at every stop.
+      watch.stuck.catch(() => {
+        isEnded = true;
+        return running.terminate();
+      });
       const init = {
         type: "init",
         workflowBundle,
@@ -48,7 +55,9 @@ export function leanWorkflowWorker(watch: StepWatch): typeof Worker {
       await thread.send(init as Init);
       return {
         createWorkflow: async (options) => new LeanWorkflow(thread, options, watch),
-        destroy: () => thread.destroy(),
+        destroy: async () => {
+          if (!isEnded) await thread.destroy();
+        },
       };
     }
   };

@@ -44,13 +44,16 @@ interface WorkerConnection {
 }
 
 function run(worker: Worker, broken?: Promise<never>): RunningWorker {
-  const ended = broken ? Promise.race([worker.run(), broken]) : worker.run();
-  ended.catch(() => {}); // reported by the caller, who awaits `ended`
+  const running = worker.run();
+  running.catch(() => {}); // reported by `ended`
+  const ended = broken ? Promise.race([running, broken]) : running;
+  ended.catch(() => {}); // reported by the caller, who awaits it
   return {
     ended,
     stop: async () => {
       if (worker.getState() === "RUNNING") worker.shutdown();
-      await ended.catch(() => {});
+      // A worker that broke uses its connection until it has run to its end.
+      await running.catch(() => {});
     },
   };
 }
