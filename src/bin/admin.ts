@@ -124,6 +124,7 @@ async function adminPorts(parts: Parts, closing: CloseStack): Promise<AdminDepen
       findPipeline: createFindPipeline(parts),
     }),
     webhookOf: createWebhookOf(parts.allowedPrivate, config.webhooks),
+    crashesOfOwnerMax: config.worker.crashesOfOwner,
     webhookSources: (config.outbound.sources ?? "").split(",").flatMap((range) => range.trim() || []),
     temporalUiOrigins: temporalUiOrigins(config),
     clock: systemClock,

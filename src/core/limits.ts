@@ -32,7 +32,7 @@ export const LIMITS = {
   bodyWindowMs: 15_000,
   /** Bytes of a JSON body that must arrive in it: 9 kbit/s, slower than any network that works. */
   bodyWindowBytesMin: 16 * 1024,
-  /** Characters of a JSON body from which on parsing it waits for its owner's turn (`api/limits/turns.ts`). */
+  /** Characters of a JSON body from which on parsing it waits for its owner's turn. */
   bodyTurnCharactersMin: 16 * 1024,
   /** Time of work in the event loop up to which its owner need not rest: nobody else would notice it. */
   turnWithoutRestMs: 2,

@@ -100,6 +100,30 @@ describe("an owner who crashes engines with ever different inputs", () => {
     expect(Number(refused.headers.get("retry-after"))).toBeGreaterThan(60);
     expect(await ended("ann", { prompt: "fine" })).toBeUndefined();
   });
+
+  it("is listed for operators, who lift the refusal", async () => {
+    const { quarantines } = await test.client.admin<{ quarantines: object[] }>(
+      "GET",
+      "/v1/engines/quarantines",
+    );
+    expect(quarantines).toEqual([
+      {
+        endpoint_id: STUB,
+        version: VERSION.version,
+        owner: "malice",
+        input_digest: null,
+        error_type: "engine_crash_limit",
+        message: expect.stringContaining(`${OF_OWNER_MAX} times within an hour`),
+        seconds_left: expect.any(Number),
+      },
+    ]);
+    const lift = { endpoint_id: STUB, version: VERSION.version, owner: "malice" };
+    expect(await test.client.admin("POST", "/v1/engines/quarantines/lift", lift)).toEqual({
+      lifted: OF_OWNER_MAX,
+    });
+    expect(await test.client.admin("GET", "/v1/engines/quarantines")).toMatchObject({ quarantines: [] });
+    await expect.poll(() => ended("malice", { prompt: "fine" })).toBeUndefined();
+  });
 });
 
 describe("a request on an engine that another owner's request crashes", () => {

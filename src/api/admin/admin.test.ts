@@ -36,6 +36,7 @@ function adminFor(scope: "API" | "ADMIN" | undefined, over: Partial<AdminDepende
     clock: { nowMs: () => 1_000_000 },
     log: { debug: ignore, info: ignore, warn: ignore, error: ignore },
     webhookSources: [],
+    crashesOfOwnerMax: 5,
     limits: { countCall: async () => {} },
     budgets: wideBudgets(),
     idempotentWrite: (_c: unknown, _write: unknown, write: () => Promise<Response>) => write(),

@@ -32,6 +32,7 @@ import type { IdempotentWrite } from "../requests/idempotent-write.ts";
 import { errorReply } from "./http/error-reply.ts";
 import { createAddRoute } from "./http/route.ts";
 import { addEngineRoutes } from "./routes/engines/engines.ts";
+import { addQuarantineRoutes } from "./routes/engines/quarantines.ts";
 import { addWorkerRoutes } from "./routes/engines/workers.ts";
 import { addStorageRoutes } from "./routes/files/storage.ts";
 import { addAppRoutes } from "./routes/models/apps.ts";
@@ -72,6 +73,8 @@ export type AdminDependencies = Omit<RequestPorts, "claims" | "sessions" | "fram
     checkPackage: ContentCheck;
     /** Absent: packages need no signature. */
     checkSignature?: SignatureCheck | undefined;
+    /** Crashes of one owner and model version from which on GPU workers refuse all its requests. */
+    crashesOfOwnerMax: number;
     /** The IP address ranges that webhooks come from, which receivers may allow. */
     webhookSources: string[];
     /** Encrypts and decrypts the payloads that Temporal stores. */
@@ -108,6 +111,7 @@ export function createAdmin(api: AdminDependencies): OpenAPIHono<BlankEnv> {
   addStorageRoutes(addRoute, api);
   addOwnerRoutes(addRoute, api);
   addEngineRoutes(addRoute, api);
+  addQuarantineRoutes(addRoute, api);
   addWorkerRoutes(addRoute, api);
   addDeliveryRoutes(addRoute, api);
   addDeadLetterRoutes(addRoute, api);

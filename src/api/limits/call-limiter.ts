@@ -11,8 +11,9 @@ const WRITES = new Set(["POST", "PUT", "PATCH", "DELETE"]);
 
 /**
  * Limits the calls that write, on every route alike: each counts by the rate of its owner and of its key,
- * before anything of its body is read, and its body is read from its owner's part of the budget of bodies and
- * parsed in its owner's turn. The body of a call whose caller is not known here counts for the caller's address.
+ * before anything of its body is read. Its body is read from its owner's part of the budget of bodies, and
+ * parsed in its owner's turn. The body of a call whose caller is not known here counts for the caller's
+ * address.
  *
  * Answers `rate_limited`, and nothing else: the routes check keys.
  *

@@ -21,6 +21,10 @@ export interface CrashStore {
   record(records: readonly NewCrashRecord[]): Promise<void>;
   /** Notes that an input has run to an end. */
   clear(of: Named & Pick<CrashRecord, "ownerId" | "inputDigest">): Promise<void>;
+  /**
+   * Deletes the records of an owner and model version, of one input or of all. Resolves with their number.
+   */
+  forget(of: Named & Pick<CrashRecord, "ownerId"> & { inputDigest?: string }): Promise<number>;
   /** Lists the records of the last `LIMITS.crashKeptMs`. */
   list(): Promise<CrashRecord[]>;
   /** Calls `listener` after each change, also one that was missed. Returns how to stop. */

@@ -83,6 +83,18 @@ describe("the crash store", () => {
     expect(await sql`SELECT FROM engine_crashes WHERE owner_id = 'old'`).toHaveLength(0);
   });
 
+  it("forgets one input of an owner, or all that the owner did to a model version", async () => {
+    const mallory = { endpoint: "t/a", version: "1.0.0", ownerId: "mallory" };
+    const others = [record({ ownerId: "ann" }), record({ version: "2.0.0" }), record({ endpoint: "t/b" })];
+    await store.record([record(), record(), record({ inputDigest: "other" }), ...others]);
+    expect(await store.forget({ ...mallory, inputDigest: "bad" })).toBe(2);
+    expect(await store.forget({ ...mallory, inputDigest: "bad" })).toBe(0);
+    expect(await store.list()).toHaveLength(4);
+    expect(await store.forget(mallory)).toBe(1);
+    const left = new Set((await store.list()).map(({ crashId }) => crashId));
+    expect(left).toEqual(new Set(others.map(({ crashId }) => crashId)));
+  });
+
   it("announces every change", async () => {
     let notify = (): void => {};
     const stop = await store.onChange(() => notify());

@@ -83,6 +83,17 @@ export function createCrashStore(sql: Sql): CrashStore {
       );
     },
 
+    async forget({ endpoint, version, ownerId, inputDigest }) {
+      const deleted = await answer(
+        sql,
+        sql`DELETE FROM engine_crashes
+            WHERE (endpoint, version, owner_id)
+                = (${storableText(endpoint)}, ${storableText(version)}, ${storableText(ownerId)})
+            ${inputDigest === undefined ? sql`` : sql`AND input_digest = ${storableText(inputDigest)}`}`,
+      );
+      return deleted.count;
+    },
+
     async list() {
       const rows = await answer(
         sql,

@@ -33,6 +33,7 @@ function adminWith(authenticate: () => Promise<unknown>, over: object = {}): Ope
     budgets: wideBudgets(),
     log: { debug: ignore, info: ignore, warn: ignore, error: ignore },
     webhookSources: [],
+    crashesOfOwnerMax: 5,
     idempotentWrite: (_c: unknown, _call: unknown, write: () => Promise<Response>) => write(),
     ...over,
   } as unknown as AdminDependencies) as unknown as OpenAPIHono;

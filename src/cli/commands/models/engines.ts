@@ -1,7 +1,8 @@
 import type { Command } from "commander";
 import type { EngineView, RequestedView } from "../../../api/admin/routes/engines/engines.ts";
+import type { LiftedView, QuarantineView } from "../../../api/admin/routes/engines/quarantines.ts";
 import { table } from "../../table.ts";
-import { print } from "../listing.ts";
+import { listed, print } from "../listing.ts";
 import { type Connect, JSON_OPTION } from "../options.ts";
 
 const HEADER = [
@@ -34,7 +35,7 @@ const rowOf = (engine: EngineView): string[] => [
   (engine.last_failure ?? "").slice(0, 100),
 ];
 
-/** Adds `engines list|reset|drain|resume`: the engines of the GPU workers. Needs a key of scope ADMIN. */
+/** Adds `engines list|reset|drain|resume|quarantines|lift`: the engines of the GPU workers. Needs a key of scope ADMIN. */
 export function addEngineCommands(program: Command, connect: Connect): void {
   const engines = program
     .command("engines")
@@ -49,6 +50,55 @@ export function addEngineCommands(program: Command, connect: Connect): void {
       process.stdout.write(`${table(HEADER, all.map(rowOf))}\n`);
     });
   addActions(engines, connect);
+  addQuarantineCommands(engines, connect);
+}
+
+function addQuarantineCommands(engines: Command, connect: Connect): void {
+  engines
+    .command("quarantines")
+    .description("list the inputs and owners that are refused because they crashed engines")
+    .option("--limit <n>", "the most to list", "100")
+    .option(...JSON_OPTION)
+    .action(async ({ limit, json }: { limit: string; json?: boolean }, command: Command) => {
+      const path = "/v1/engines/quarantines";
+      const all = await listed<QuarantineView>(connect(command), path, "quarantines", limit);
+      if (json) return print(all);
+      const rows = all.map((each) => [
+        each.endpoint_id,
+        each.version,
+        each.owner,
+        each.input_digest ?? "all",
+        String(Math.ceil(each.seconds_left / 60)),
+        each.message,
+      ]);
+      process.stdout.write(
+        `${table(["ENDPOINT", "VERSION", "OWNER", "INPUT", "MINUTES LEFT", "REASON"], rows)}\n`,
+      );
+    });
+  engines
+    .command("lift")
+    .description("forget the crashes of an owner for a model version, of one input or of all")
+    .argument("<endpoint>")
+    .argument("<version>")
+    .argument("<owner>")
+    .option("--input <digest>", "only this input, as `engines quarantines` shows it")
+    .action(
+      async (
+        endpoint: string,
+        version: string,
+        owner: string,
+        { input }: { input?: string },
+        command: Command,
+      ) => {
+        const { lifted } = await connect(command).admin<LiftedView>("POST", "/v1/engines/quarantines/lift", {
+          endpoint_id: endpoint,
+          version,
+          owner,
+          ...(input !== undefined && { input_digest: input }),
+        });
+        process.stderr.write(`${lifted} crashes of ${owner} with ${endpoint} ${version} are forgotten.\n`);
+      },
+    );
 }
 
 const ACTIONS = {

@@ -30,6 +30,12 @@ function sharedStore() {
           each.inputDigest === inputDigest ? { ...each, cleared: true } : each,
         );
       }),
+    forget: ({ ownerId }) =>
+      unlessAway(() => {
+        const before = records.length;
+        records = records.filter((each) => each.ownerId !== ownerId);
+        return before - records.length;
+      }),
     list: () => unlessAway(() => [...records]),
     onChange: async () => async () => {},
   };
