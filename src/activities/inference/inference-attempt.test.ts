@@ -1,6 +1,6 @@
 import { describe, expect, it, vi } from "vitest";
 import { sleep } from "../../core/concurrency/sleep.ts";
-import { RunHandedOver } from "../../core/engines/engine.ts";
+import { RunHandedOver, RunTurnedAway } from "../../core/engines/engine.ts";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { LIMITS } from "../../core/limits.ts";
 import type { PreviousAttempts } from "../../core/requests/job.ts";
@@ -66,6 +66,21 @@ describe("an attempt that is handed over", () => {
     const handedOver = { handedOver: true, started: true };
     expect(await verdictOn({ run: drained }, before(waits, waits))).toEqual(handedOver);
     expect(await verdictOn({ run: drained }, before(waits + LIMITS.handOversMax, waits))).toBeUndefined();
+  });
+
+  it("comes back after a pause when it has to be alone on its engine, however often", async () => {
+    const run = () => Promise.reject(new RunTurnedAway("Enough requests wait."));
+    const waits = LIMITS.handOversMax + 50;
+    expect(await verdictOn({ run }, before(waits, waits))).toEqual({
+      ...{ handedOver: true, started: true },
+      storeWait: { delayMs: 30_000, storeWaits: { times: waits + 1, waitedMs: 0 } },
+    });
+  });
+
+  it("ends at once when its owner has crashed too many engines, as a dead letter", async () => {
+    const limit = new TemperaError("engine_crash_limit", "Too many.", { retryAfterMs: 3_000_000 });
+    const run = () => Promise.reject(limit);
+    expect(await verdictOn({ run }, before(0, 0))).toEqual({ exhausted: true });
   });
 
   it("counts the time of a read that hangs among the waits of its job", async () => {

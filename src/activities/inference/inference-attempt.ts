@@ -1,5 +1,10 @@
 import { ApplicationFailure, CancelledFailure, type Context } from "@temporalio/activity";
-import { type EngineListener, type EngineResult, RunHandedOver } from "../../core/engines/engine.ts";
+import {
+  type EngineListener,
+  type EngineResult,
+  RunHandedOver,
+  RunTurnedAway,
+} from "../../core/engines/engine.ts";
 import { CATALOGUE, type ErrorCode } from "../../core/errors/catalogue.ts";
 import { stateOfStore } from "../../core/errors/store-failure.ts";
 import type { ErrorInfo } from "../../core/errors/tempera-error.ts";
@@ -303,6 +308,9 @@ export class InferenceAttempt implements Disposable {
     // The attempts before have crashed engines: the request ends as one that has used up its attempts.
     if (info.code === "input_quarantined" && this.#countedAttempts > 1)
       return { info, retryable, givenUp: { exhausted: true } };
+    // It lasts for most of an hour: the caller is told now, and the request kept as a dead letter.
+    if (info.code === "engine_crash_limit") return { info, retryable, givenUp: { exhausted: true } };
+    if (error instanceof RunTurnedAway && !overdue) return { info, retryable, ...this.#comeBack() };
     if (!retryable || retry.attemptsMax <= 1 || this.#before === undefined) return { info, retryable };
     // Nothing has failed: a worker may be stopped or drained however often without using up an attempt.
     if (shutDown || error instanceof RunHandedOver) {
@@ -311,6 +319,23 @@ export class InferenceAttempt implements Disposable {
       return { info, retryable, handOver: { handedOver: true, started: this.#hasStarted } };
     }
     return { info, retryable, ...this.#waitFor(error) };
+  }
+
+  /**
+   * Hands over a job that has to be alone on its engine, as one that waits for a store: its workflow knows no
+   * other pause. It comes to an end, because crashes are forgotten after an hour.
+   */
+  #comeBack(): Pick<AttemptVerdict, "handOver" | "line"> {
+    const waits = this.#before?.storeWaits;
+    if (!waits) return {};
+    const delayMs = storePauseMs(waits.times);
+    const storeWaits = { ...waits, times: waits.times + 1 };
+    return {
+      handOver: { handedOver: true, started: this.#hasStarted, storeWait: { delayMs, storeWaits } },
+      line:
+        "An earlier request of this owner crashed the engine, so this one may not run beside others; it is " +
+        `tried again in ${Math.ceil(delayMs / 1000)} s.`,
+    };
   }
 
   /** Hands the job over because of a store, unless it has waited for stores for as long as it may. */

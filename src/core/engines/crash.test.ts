@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { LIMITS } from "../limits.ts";
-import { type CrashRecord, crashDigest, treatmentOf } from "./crash.ts";
+import { type CrashRecord, crashDigest, NO_INPUT, treatmentOf } from "./crash.ts";
 
 const MINUTE = 60_000;
 let crashes = 0;
@@ -78,6 +78,21 @@ describe("the treatment of a request by the crash records of its owner", () => {
       ),
       forMs: 57 * MINUTE,
     });
+  });
+
+  it("keeps an owner apart whose requests had just left two engines that crashed", () => {
+    const left = (over: Partial<CrashRecord> = {}) =>
+      record({ inputDigest: NO_INPUT, company: "shared", cleared: true, ...over });
+    expect(judge([left()])).toEqual({ alone: false, apart: false });
+    expect(judge([left({ crashId: "same" }), left({ crashId: "same" })])).toEqual({
+      alone: false,
+      apart: false,
+    });
+    expect(judge([left(), left()])).toEqual({ alone: false, apart: true });
+    // Nobody else was there: these count for the owner limit.
+    expect(judge([left({ company: "owner" }), left({ company: "alone" })], "x", 2).refusal?.code).toBe(
+      "engine_crash_limit",
+    );
   });
 
   it("counts a crash with several requests of the owner once", () => {

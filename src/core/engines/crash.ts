@@ -43,6 +43,12 @@ export interface Treatment {
   apart: boolean;
 }
 
+/** The digest in a record that is held against its owner alone: no input has it. */
+export const NO_INPUT = "";
+
+/** Crashes that an owner's requests had just left, after which its requests are kept apart. */
+const LEFT_CRASHES_MAX = 2;
+
 const INNOCENT: Treatment = { alone: false, apart: false };
 
 /**
@@ -61,7 +67,8 @@ export function crashDigest({ input, files = [] }: Pick<EngineRun, "input" | "fi
  * - **limited**: its owner alone was on `ofOwnerMax` engines that crashed, whatever the inputs. Cleared
  *   records count here, so that inputs which crash only now and then are bounded too.
  * - **alone**: its input was on an engine at a crash and has not run to an end since.
- * - **apart**: another input of its owner was.
+ * - **apart**: another input of its owner was; or its owner had just left two engines that crashed, by a
+ *   cancel for example, so that its next crash has no other owner's requests beside it.
  *
  * @param digest is asked only where records exist
  */
@@ -78,8 +85,13 @@ export function treatmentOf(
   return {
     ...(refusal && { refusal }),
     alone: ofInput.length > 0,
-    apart: recent.some(({ cleared }) => !cleared),
+    apart: recent.some(({ cleared }) => !cleared) || hasLeftCrashes(recent),
   };
+}
+
+function hasLeftCrashes(recent: readonly CrashRecord[]): boolean {
+  const left = recent.filter(({ inputDigest }) => inputDigest === NO_INPUT);
+  return newestOfCrashes(left).length >= LEFT_CRASHES_MAX;
 }
 
 function quarantine(ofInput: readonly CrashRecord[]): CrashRefusal | undefined {

@@ -68,12 +68,23 @@ export class RunHandedOver extends TemperaError {
   }
 }
 
+/**
+ * Ends a run that would have to wait to be alone on its engine, while enough others wait for that already.
+ * Nothing has failed: the request is tried again after a pause, and no attempt is used up.
+ */
+export class RunTurnedAway extends TemperaError {
+  constructor(message: string) {
+    super("runner_scheduling_failure", message);
+  }
+}
+
 export interface Engines {
   /**
    * Runs one request on an engine of its model version, and loads an engine first when none is warm.
    *
    * Rejects with a `TemperaError`:
    * - `RunHandedOver`              this worker hands the run over
+   * - `RunTurnedAway`              it would have to wait to be alone, see `EngineSharing`
    * - `runner_disconnected`        the engine died
    * - `runner_server_error`        the engine failed on this input
    * - `runner_connection_timeout`  the engine sent nothing for `timeouts.silenceMs`

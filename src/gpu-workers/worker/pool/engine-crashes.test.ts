@@ -3,6 +3,7 @@ import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
+import { crashDigest } from "../../../core/engines/crash.ts";
 import type { JsonObject } from "../../../core/json/json.ts";
 import { ENGINE_PROGRAMS } from "../process/engine-programs.ts";
 import { CrashLedger } from "./crash-ledger.ts";
@@ -27,13 +28,14 @@ interface RunOptions {
 
 function setUp({ trialDelayMs = 3_600_000, heartbeatMs = 3000 } = {}) {
   const model = { ...stub, timeouts: { ...stub.timeouts, heartbeatMs } };
+  const crashes = new CrashLedger({ ofOwnerMax: OF_OWNER_MAX, warn: () => {} });
   const pool = new EnginePool({
     findModel: () => model,
     programs: ENGINE_PROGRAMS,
     folder: mkdtempSync(join(tmpdir(), "pool-")),
     workerName: "worker-1",
     log: () => {},
-    crashes: new CrashLedger({ ofOwnerMax: OF_OWNER_MAX, warn: () => {} }),
+    crashes,
     trialDelayMs,
   });
   pools.push(pool);
@@ -67,6 +69,8 @@ function setUp({ trialDelayMs = 3_600_000, heartbeatMs = 3000 } = {}) {
     return { end, cancel: () => controller.abort() };
   };
   const status = () => pool.list()[0];
+  const treatmentOf = (ownerId: string, input: JsonObject) =>
+    crashes.treatmentOf(model, { ownerId, digest: () => crashDigest({ input }) });
   const until = async (condition: () => boolean) => {
     while (!condition())
       await new Promise<void>((changed) => {
@@ -76,7 +80,7 @@ function setUp({ trialDelayMs = 3_600_000, heartbeatMs = 3000 } = {}) {
         });
       });
   };
-  return { pool, run, begin, status, until };
+  return { pool, run, begin, status, treatmentOf, until };
 }
 
 const crash = (prompt: string): JsonObject => ({ fail: "crash", prompt });
@@ -153,6 +157,28 @@ describe("requests that were on an engine when another one crashed it", () => {
     await guilty;
     expect((await other).output).toMatchObject({ echo: "behind" });
     expect((await run("ann", innocent, { attempt: 2 })).output).toMatchObject({ echo: "innocent" });
+  });
+});
+
+describe("a request that was cancelled just before another one crashed the engine", () => {
+  it("is no suspect, and no excuse for ever", async () => {
+    const { run, begin, status, treatmentOf } = setUp();
+    const [cancelled, crashing] = [
+      { fail: "hang", prompt: "a" },
+      { fail: "hang", fail_attempts: 1, prompt: "b" },
+    ];
+    for (const apart of [false, true]) {
+      const ann = await begin("ann", cancelled);
+      const bob = await begin("bob", crashing);
+      const lost = expect(bob.end).rejects.toMatchObject(LOST);
+      ann.cancel();
+      await expect(ann.end).rejects.toMatchObject({ code: "client_cancelled" });
+      process.kill(status()?.pid ?? 0, "SIGKILL");
+      await lost;
+      expect(treatmentOf("ann", cancelled)).toEqual({ alone: false, apart });
+      expect(treatmentOf("bob", crashing)).toEqual({ alone: true, apart: true });
+      expect((await run("bob", crashing, { attempt: 2 })).output).toMatchObject({ echo: "b" });
+    }
   });
 });
 

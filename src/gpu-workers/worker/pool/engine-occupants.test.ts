@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { NO_INPUT } from "../../../core/engines/crash.ts";
 import { EngineOccupants, type Occupant } from "./engine-occupants.ts";
 
 const GRACE_MS = 1000;
@@ -16,8 +17,12 @@ function setUp() {
   const enter = (...all: Occupant[]) => {
     for (const each of all) occupants.enter(each);
   };
-  const atCrash = () =>
-    occupants.atCrash().map(({ requestId, company, cleared }) => [requestId, company, cleared]);
+  const atCrash = (hasHung = false) =>
+    occupants
+      .atCrash({ hasHung })
+      .map(({ requestId, company, cleared, digest }) =>
+        digest() === NO_INPUT ? [requestId, company, "owner only"] : [requestId, company, cleared],
+      );
   return { clock, occupants, enter, atCrash };
 }
 
@@ -44,17 +49,69 @@ describe("the suspects of a crash", () => {
     ]);
   });
 
-  it("include a run that was cancelled moments ago, until an engine that hangs was found", () => {
+  it("include a run that was cancelled moments ago, when the engine hung", () => {
     const { clock, occupants, enter, atCrash } = setUp();
     const [cancelled, present] = [occupant("mallory", "cancelled"), occupant("ann", "present")];
     enter(cancelled, present);
-    occupants.leave(cancelled, { isAbandoned: true });
-    expect(atCrash()).toEqual([
+    occupants.leave(cancelled, "cancelled");
+    expect(atCrash(true)).toEqual([
       ["present", "shared", false],
       ["cancelled", "shared", false],
     ]);
     clock.nowMs = GRACE_MS;
-    expect(atCrash()).toEqual([["present", "alone", false]]);
+    expect(atCrash(true)).toEqual([["present", "alone", false]]);
+  });
+
+  it("hold a run that was cancelled against its owner alone, when the engine ended by itself", () => {
+    const { occupants, enter, atCrash } = setUp();
+    const [cancelled, present] = [occupant("mallory", "cancelled"), occupant("ann", "present")];
+    enter(cancelled, present);
+    occupants.leave(cancelled, "cancelled");
+    // The one that is there has an excuse: it is tried alone next.
+    expect(atCrash()).toEqual([
+      ["present", "shared", false],
+      ["cancelled", "shared", "owner only"],
+    ]);
+    occupants.leave(present, "cancelled");
+    expect(atCrash().map(([requestId, , against]) => [requestId, against])).toEqual([
+      ["cancelled", "owner only"],
+      ["present", "owner only"],
+    ]);
+  });
+
+  it("include a run whose connection broke before the engine's end was seen", () => {
+    const { occupants, enter, atCrash } = setUp();
+    const broken = occupant("mallory", "broken");
+    enter(broken);
+    occupants.leave(broken, "disconnected");
+    expect(atCrash()).toEqual([["broken", "alone", false]]);
+  });
+
+  it("leave out a cancelled run that the engine has ended: it has nothing in hand", async () => {
+    const { occupants, enter, atCrash } = setUp();
+    const cancelled = occupant("mallory", "cancelled");
+    enter(cancelled);
+    occupants.leave(cancelled, "cancelled");
+    const counts = [1, 0];
+    await occupants.settle(async () => counts.shift());
+    expect(counts).toEqual([]);
+    enter(occupant("ann", "crashing"));
+    expect(atCrash(true)).toEqual([["crashing", "alone", false]]);
+  });
+
+  it("include a run that was cancelled after the engine was asked, or when it does not answer", async () => {
+    const { clock, occupants, enter, atCrash } = setUp();
+    const [first, second] = [occupant("mallory", "first"), occupant("mallory", "second")];
+    enter(first, second);
+    occupants.leave(first, "cancelled");
+    const answers = [0, undefined];
+    await occupants.settle(async () => {
+      clock.nowMs++;
+      occupants.leave(second, "cancelled");
+      return answers.shift();
+    });
+    expect(answers).toEqual([]);
+    expect(atCrash(true)).toEqual([["second", "alone", false]]);
   });
 
   it("leave out a cancelled run after which another began and ended: the engine did not hang in it", () => {
@@ -62,10 +119,10 @@ describe("the suspects of a crash", () => {
     const cancelled = occupant("mallory", "cancelled");
     enter(cancelled);
     clock.nowMs = 1;
-    occupants.leave(cancelled, { isAbandoned: true });
+    occupants.leave(cancelled, "cancelled");
     const later = { ...occupant("ann", "later"), begunMs: 2 };
     enter(later);
-    occupants.leave(later, { isAbandoned: false });
+    occupants.leave(later, "ended");
     enter({ ...occupant("ann", "crashing"), begunMs: 3 });
     expect(atCrash()).toEqual([["crashing", "alone", false]]);
   });
@@ -74,8 +131,8 @@ describe("the suspects of a crash", () => {
     const { clock, occupants, enter, atCrash } = setUp();
     const last = occupant("mallory", "last");
     enter(last);
-    occupants.leave(last, { isAbandoned: false });
-    expect(atCrash()).toEqual([["last", "owner", true]]);
+    occupants.leave(last, "ended");
+    expect(atCrash()).toEqual([["last", "owner", "owner only"]]);
     clock.nowMs = GRACE_MS;
     expect(atCrash()).toEqual([]);
   });
@@ -84,7 +141,7 @@ describe("the suspects of a crash", () => {
     const { occupants, enter, atCrash } = setUp();
     const cancelled = occupant("mallory", "cancelled");
     enter(cancelled);
-    occupants.leave(cancelled, { isAbandoned: true });
+    occupants.leave(cancelled, "cancelled");
     occupants.begin();
     expect(atCrash()).toEqual([]);
   });

@@ -1,8 +1,12 @@
 /**
  * The occupants of one engine: the runs and sessions that it works on, and those that have just left it. When
  * the engine crashes, they tell who can have caused it.
+ *
+ * An engine goes on with a run for a moment after its caller has cancelled it, and does not say when it has
+ * ended: it is asked for the number of runs that it has in hand.
  */
-import type { CrashCompany } from "../../../core/engines/crash.ts";
+import { sleep } from "../../../core/concurrency/sleep.ts";
+import { type CrashCompany, NO_INPUT } from "../../../core/engines/crash.ts";
 import type { Accountable } from "./crash-ledger.ts";
 
 export interface Occupant extends Accountable {
@@ -13,12 +17,20 @@ export interface Occupant extends Accountable {
 /** An occupant at a crash, as it is recorded. */
 export type Suspect = Occupant & { company: CrashCompany; cleared: boolean };
 
+/**
+ * The way in which an occupant left: the engine has ended it; its caller cancelled it, so that the engine may
+ * still work on it; or its connection broke, which is how an engine's end begins.
+ */
+export type Leaving = "ended" | "cancelled" | "disconnected";
+
 interface Left {
   occupant: Occupant;
   atMs: number;
-  /** Its caller cancelled it, so the engine may hang in it; or its connection broke before the crash. */
-  isAbandoned: boolean;
+  how: Leaving;
 }
+
+/** Pause before an engine is asked again whether it has ended the runs that were cancelled. */
+const ASK_AGAIN_MS = 100;
 
 export class EngineOccupants {
   readonly #present = new Set<Occupant>();
@@ -45,29 +57,56 @@ export class EngineOccupants {
    * Removes an occupant. One that began after another was cancelled and has ended clears that other one: the
    * engine does not hang in it.
    */
-  leave(occupant: Occupant, { isAbandoned }: Pick<Left, "isAbandoned">): void {
+  leave(occupant: Occupant, how: Leaving): void {
     if (!this.#present.delete(occupant)) return;
     const atMs = this.#nowMs();
-    const clearedUntilMs = isAbandoned ? Number.NEGATIVE_INFINITY : occupant.begunMs;
+    const clearedUntilMs = how === "ended" ? occupant.begunMs : Number.NEGATIVE_INFINITY;
     const kept = this.#left.filter(
-      (left) => left.isAbandoned && left.atMs >= clearedUntilMs && atMs - left.atMs < this.#graceMs,
+      (left) => left.how !== "ended" && left.atMs >= clearedUntilMs && atMs - left.atMs < this.#graceMs,
     );
-    this.#left = [...kept, { occupant, atMs, isAbandoned }];
+    this.#left = [...kept, { occupant, atMs, how }];
   }
 
   /**
-   * Returns who was on the engine when it crashed: those present, and those that were cancelled moments ago.
-   * An idle engine that crashes moments after its last run counts against the owner of that run, not against
-   * its input.
+   * Waits until the engine has ended the runs that were cancelled, which are no suspects then, or has none of
+   * the last moments.
+   *
+   * @param inHand asks the engine for the number of runs it has in hand; `undefined` when it does not answer
    */
-  atCrash(): Suspect[] {
-    const sinceMs = this.#nowMs() - this.#graceMs;
-    const recent = this.#left.filter(({ atMs }) => atMs > sinceMs);
-    const abandoned = recent.filter(({ isAbandoned }) => isAbandoned).map(({ occupant }) => occupant);
-    const suspects = [...this.#present, ...abandoned];
+  async settle(inHand: () => Promise<number | undefined>): Promise<void> {
+    while (this.#recent().some(({ how }) => how === "cancelled")) {
+      const askedMs = this.#nowMs();
+      const count = await inHand();
+      if (count === undefined) return;
+      if (count > 0) await sleep(ASK_AGAIN_MS);
+      else for (const left of this.#left) if (left.atMs <= askedMs) left.how = "ended";
+    }
+  }
+
+  /**
+   * Returns who was on the engine when it crashed, and what each is held responsible for:
+   *
+   * - those present, with their input;
+   * - those cancelled moments ago, with their input only when the engine hung. An engine that ends by itself
+   *   may still have worked on them: this counts against their owner.
+   * - the last one that ended, when nobody else is there: this counts against its owner.
+   */
+  atCrash({ hasHung }: { hasHung: boolean }): Suspect[] {
+    const recent = this.#recent();
+    const gone = recent.filter(({ how }) => how === "cancelled").map(({ occupant }) => occupant);
+    const broken = recent.filter(({ how }) => how === "disconnected").map(({ occupant }) => occupant);
+    const all = [...this.#present, ...broken, ...gone];
     const last = recent.at(-1)?.occupant;
-    if (suspects.length === 0 && last) return [{ ...last, company: "owner", cleared: true }];
-    return suspects.map((suspect) => ({ ...suspect, company: companyOf(suspect, suspects), cleared: false }));
+    if (all.length === 0) return last ? [withoutInput({ ...last, company: "owner", cleared: true })] : [];
+    return all.map((occupant) => {
+      const suspect = { ...occupant, company: companyOf(occupant, all), cleared: false };
+      return gone.includes(occupant) && !hasHung ? withoutInput(suspect) : suspect;
+    });
+  }
+
+  #recent(): Left[] {
+    const sinceMs = this.#nowMs() - this.#graceMs;
+    return this.#left.filter(({ atMs }) => atMs > sinceMs);
   }
 }
 
@@ -76,4 +115,9 @@ function companyOf(suspect: Occupant, all: readonly Occupant[]): CrashCompany {
   const others = all.filter((other) => other !== suspect && (suspect.isSession || !other.isSession));
   if (others.length === 0) return "alone";
   return others.every(({ ownerId }) => ownerId === suspect.ownerId) ? "owner" : "shared";
+}
+
+/** Holds a crash against the owner alone. */
+function withoutInput(suspect: Suspect): Suspect {
+  return { ...suspect, digest: () => NO_INPUT, cleared: true };
 }

@@ -40,7 +40,7 @@ import type { EngineProgram } from "../process/engine-programs.ts";
 import type { CountedCrash } from "./circuit-breaker.ts";
 import { CrashLedger } from "./crash-ledger.ts";
 import { DeviceMemory, type MemoryReservation } from "./device-memory.ts";
-import type { Occupant } from "./engine-occupants.ts";
+import type { Leaving, Occupant } from "./engine-occupants.ts";
 import { evictionCandidates } from "./eviction.ts";
 import { PoolEntry, type PoolStatus } from "./pool-entry.ts";
 
@@ -208,7 +208,7 @@ export class EnginePool implements Engines, SessionEngines, AsyncDisposable {
     const stop = AbortSignal.any([signal, this.#closing.signal]);
     const occupant: Occupant = { ...caller, begunMs: performance.now() };
     let release: Release | undefined;
-    let isAbandoned = false;
+    let how: Leaving = "ended";
     try {
       // Another worker may have recorded the crash of the attempt before.
       if (caller.attempt > 1) await withAbort(this.#crashes.refresh(), stop);
@@ -221,7 +221,7 @@ export class EnginePool implements Engines, SessionEngines, AsyncDisposable {
       this.#recordSuccess(entry, occupant);
       return result;
     } catch (error) {
-      isAbandoned = signal.aborted || (isTemperaError(error) && error.code === "runner_disconnected");
+      how = leavingOf(error, signal);
       if (signal.aborted) throw new TemperaError("client_cancelled");
       if (this.#closing.signal.aborted) throw new RunHandedOver("The GPU worker is shutting down.");
       if (isAnswerOfModel(error)) this.#recordSuccess(entry, occupant);
@@ -229,7 +229,8 @@ export class EnginePool implements Engines, SessionEngines, AsyncDisposable {
       await entry.recording;
       throw error;
     } finally {
-      entry.occupants.leave(occupant, { isAbandoned });
+      entry.occupants.leave(occupant, how);
+      if (how === "cancelled") void this.#settle(entry);
       entry.lastUsedMs = Date.now();
       release?.();
       this.#notify();
@@ -250,6 +251,7 @@ export class EnginePool implements Engines, SessionEngines, AsyncDisposable {
       const { alone, apart } = this.#refuseCulprit(entry, occupant);
       const { ownerId, isSession } = occupant;
       if (!isSession) leave = await entry.sharing.enter({ ownerId, alone, apart }, stop);
+      if (alone || apart) await withAbort(this.#settle(entry), stop);
       const isTrial = entry.breaker.tryBegin();
       if (!isTrial) refuseUnhealthy(entry, this.#options.workerName);
       return () => {
@@ -262,6 +264,11 @@ export class EnginePool implements Engines, SessionEngines, AsyncDisposable {
       releaseSlot();
       throw error;
     }
+  }
+
+  /** Waits until the engine has ended the runs that their callers have cancelled. */
+  async #settle({ engine, occupants }: PoolEntry): Promise<void> {
+    if (engine) await occupants.settle(() => engine.inHand());
   }
 
   /** Returns how to treat a request by its owner's crashes. Throws when they exclude it. */
@@ -354,7 +361,7 @@ export class EnginePool implements Engines, SessionEngines, AsyncDisposable {
     this.#notify();
     if (!isCrash || this.#closing.signal.aborted) return;
     this.#options.log("ERROR", `The engine ${reason}`, { ...nameOf(entry.model), pid: engine.pid });
-    const all = entry.occupants.atCrash();
+    const all = entry.occupants.atCrash(engine);
     // What began before an operator's reset does not undo it.
     const suspects = all.filter(({ begunMs }) => begunMs >= entry.resetMs);
     const blamed = suspects.filter(({ company }) => company !== "shared");
@@ -482,6 +489,11 @@ function socketPath(folder: string, index: number): string {
   const path = join(folder, String(index), `${process.pid}-${index}.sock`);
   if (Buffer.byteLength(path) <= SOCKET_PATH_BYTES_MAX) return path;
   throw unavailable(`${path} is too long for a Unix socket: choose a shorter data folder.`);
+}
+
+function leavingOf(error: unknown, signal: AbortSignal): Leaving {
+  if (signal.aborted) return "cancelled";
+  return isTemperaError(error) && error.code === "runner_disconnected" ? "disconnected" : "ended";
 }
 
 /** The error is the model's own answer to a request, so the engine was alive to give it. */

@@ -43,7 +43,7 @@ export class PoolEntry {
   /** The runs and sessions that the engine is working on. */
   readonly occupants: EngineOccupants;
   /** Keeps the runs of suspects apart from others on the engine. */
-  readonly sharing = new EngineSharing();
+  readonly sharing: EngineSharing;
   needMiB: number;
   lastUsedMs = 0;
   engine?: EngineProcess;
@@ -63,6 +63,9 @@ export class PoolEntry {
     const hangMs = 2 * model.timeouts.heartbeatMs + HANG_MARGIN_MS;
     this.occupants = new EngineOccupants(hangMs, () => performance.now());
     this.slots = new Semaphore(model.slots);
+    // A run that waits holds a slot of the worker; half of them stay for others.
+    const waitingMax = Math.max(1, Math.floor(model.slots / 2));
+    this.sharing = new EngineSharing(waitingMax, () => performance.now());
     this.needMiB = model.memoryMiB;
   }
 

@@ -19,7 +19,7 @@ export interface CallTarget {
   /** Name of the GPU worker, handed to the `started` of listeners. */
   worker: string;
   /** Called when the engine hangs or breaks its contract: nothing more can be entrusted to it. */
-  onFault: (reason: string) => void;
+  onFault: (fault: EngineFault) => void;
 }
 
 /**
@@ -50,7 +50,7 @@ export async function withCall<T>(
     if (signal.aborted) throw new TemperaError("client_cancelled");
     const fault = engineFaultOf(error);
     if (fault) {
-      onFault(fault.message);
+      onFault(fault);
       throw fault;
     }
     if (!isTemperaError(error) && isGrpcError(error))

@@ -19,7 +19,7 @@ import type { LogLevel } from "../../../core/requests/events.ts";
 import type { Frame } from "../../../core/requests/session.ts";
 import { connectEngine, type EngineClient, type HealthReply } from "../../contract/engine-protocol.ts";
 import type { Cage } from "../cage/cage.ts";
-import type { CallTarget } from "./engine-call.ts";
+import type { CallTarget, EngineFault } from "./engine-call.ts";
 import type { EngineProgram } from "./engine-programs.ts";
 import { runOnEngine } from "./engine-run.ts";
 import { holdOnEngine } from "./engine-session.ts";
@@ -47,6 +47,15 @@ export interface EngineStart {
   /** Ends a process that is still loading. */
   signal: AbortSignal;
 }
+
+/** A failed call of gRPC. */
+interface GrpcFailure {
+  code: number;
+  details: string;
+}
+
+/** gRPC's status of a call that was not answered in time. */
+const DEADLINE_EXCEEDED = 4;
 
 /** Time that a process has to exit by itself, before it is killed. */
 const STOP_GRACE_MS = 2000;
@@ -106,10 +115,12 @@ export class EngineProcess {
   readonly exited: Promise<string>;
   readonly #start: EngineStart;
   readonly #spawned: SpawnedEngine;
+  readonly #client: EngineClient;
   readonly #calls: PrewarmedCalls;
   #memoryMiB: number;
   /** A call has found the engine faulty, and its process has been killed for it. */
   #isFaulty = false;
+  #hasHung = false;
 
   constructor(
     start: EngineStart,
@@ -123,13 +134,18 @@ export class EngineProcess {
     this.exited = exited;
     this.#start = start;
     this.#spawned = spawned;
+    this.#client = client;
     this.#calls = calls;
     this.#memoryMiB = memoryMiB;
     const stopWatching = watchHealth(client, start.model.timeouts.heartbeatMs, {
       onAnswer: ({ memory }) => {
         this.#memoryMiB = memory.usedMib;
       },
-      onSilence: (reason) => this.#kill(`The engine does not answer (${reason}); it is ended.`),
+      onSilence: ({ code, details }) => {
+        // The connection of a process that ends by itself breaks, perhaps before its end is seen.
+        this.#hasHung = code === DEADLINE_EXCEEDED;
+        this.#kill(`The engine does not answer (${details}); it is ended.`);
+      },
     });
     void exited.then(stopWatching);
   }
@@ -137,6 +153,26 @@ export class EngineProcess {
   /** Memory that the process holds, as of its load or its last sign of life. */
   get memoryMiB(): number {
     return this.#memoryMiB;
+  }
+
+  /** It was ended because it was silent, so a run that was cancelled long before may be the reason. */
+  get hasHung(): boolean {
+    return this.#hasHung;
+  }
+
+  /**
+   * Asks the engine how many runs and sessions it has in hand, with those whose callers have gone. Resolves
+   * with `undefined` when it does not answer.
+   */
+  inHand(): Promise<number | undefined> {
+    const deadline = Date.now() + this.#start.model.timeouts.heartbeatMs;
+    const asked = new Promise<number | undefined>((resolve) => {
+      this.#client.health({}, { deadline }, (error: GrpcFailure | null, reply?: HealthReply) =>
+        resolve(error || !reply ? undefined : reply.running + reply.waiting),
+      );
+    });
+    // The client of a process that is gone is closed, and throws.
+    return asked.catch(() => undefined);
   }
 
   /** Runs a request as `Engines.run` does; a process that dies meanwhile is `runner_disconnected`. */
@@ -183,9 +219,10 @@ export class EngineProcess {
   }
 
   #callTarget(): CallTarget {
-    const onFault = (reason: string) => {
+    const onFault = ({ code, message }: EngineFault) => {
       this.#isFaulty = true;
-      this.#kill(`${reason} The engine is ended.`);
+      this.#hasHung = code === "runner_connection_timeout";
+      this.#kill(`${message} The engine is ended.`);
     };
     return { worker: this.#start.workerName, onFault };
   }
@@ -214,7 +251,10 @@ export class EngineProcess {
 function watchHealth(
   client: EngineClient,
   heartbeatMs: number,
-  { onAnswer, onSilence }: { onAnswer: (reply: HealthReply) => void; onSilence: (reason: string) => void },
+  {
+    onAnswer,
+    onSilence,
+  }: { onAnswer: (reply: HealthReply) => void; onSilence: (failure: GrpcFailure) => void },
 ): () => void {
   let stopped = false;
   const stop = () => {
@@ -223,11 +263,11 @@ function watchHealth(
   };
   const ask = () => {
     const deadline = Date.now() + heartbeatMs;
-    client.health({}, { deadline }, (error: { details: string } | null, reply?: HealthReply) => {
+    client.health({}, { deadline }, (error: GrpcFailure | null, reply?: HealthReply) => {
       if (stopped) return;
       if (!error) return reply && onAnswer(reply);
       stop();
-      onSilence(error.details);
+      onSilence(error);
     });
   };
   const timer = setInterval(ask, heartbeatMs);
