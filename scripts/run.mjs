@@ -29,6 +29,7 @@ const TASKS = {
   conformance: ["tests/conformance/main.ts"],
   demo: ["src/cli/demo.ts"],
   "models:evaluate": ["src/evaluation/models-evaluate.ts"],
+  "lock:python": ["scripts/lock-python.mjs"],
   sbom: ["scripts/sbom.mjs"],
   "schemas:types": ["scripts/schema-types.ts"],
   "schemas:openapi": ["src/cli/schemas-openapi.ts"],

@@ -25,7 +25,7 @@ function billOfMaterials() {
 /** Reads the packages of the Python engines, whose licences pip alone knows. */
 function pythonPackages() {
   const text = readFileSync(join(ROOT, "engines/python/requirements.txt"), "utf8");
-  return [...text.matchAll(/^([\w.-]+)==([\w.]+)$/gm)].map(([, name, version]) => ({
+  return [...text.matchAll(/^([\w.-]+)==([\w.]+)/gm)].map(([, name, version]) => ({
     type: "library",
     name,
     version,

@@ -19,7 +19,7 @@ import { listen } from "../../src/api/http/listen.ts";
 import { readyText } from "../../src/bin/all-in-one.ts";
 import { systemClock } from "../../src/core/operations/clock.ts";
 import { freePort } from "../../src/dev/services/port.ts";
-import { FAL_CLIENT, pythonEnv } from "../../src/dev/services/python-env.ts";
+import { pythonEnv } from "../../src/dev/services/python-env.ts";
 import { TREES } from "../../src/fal/index.ts";
 import { startTestPlatform, type TestPlatform } from "./platform.ts";
 
@@ -32,7 +32,9 @@ let tlsPort: string;
 let caFile: string;
 let python: string;
 beforeAll(async () => {
-  python = await pythonEnv([FAL_CLIENT], { log: (line) => process.stderr.write(`[setup] ${line}\n`) });
+  python = await pythonEnv(join(PROJECT, "tests/setup/python/fal-client.txt"), {
+    log: (line) => process.stderr.write(`[setup] ${line}\n`),
+  });
   test = await startTestPlatform({ TEMPERA_TLS: "1", TEMPERA_TLS_PORT: String(await freePort()) });
   tlsPort = new URL(test.platform.tls?.url ?? "").port;
   caFile = test.platform.tls?.caFile ?? "";

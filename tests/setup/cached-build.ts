@@ -20,8 +20,8 @@ export interface CachedBuild {
   project: string;
   /** The start of the folder's name in the cache: `jvm`. */
   prefix: string;
-  /** Programs and their arguments, run in order in the copy. */
-  steps: [command: string, ...args: string[]][];
+  /** Programs with their arguments, and checks of the copy, run in order in it. */
+  steps: ([command: string, ...args: string[]] | ((folder: string) => Promise<void>))[];
   log: Log;
   env?: NodeJS.ProcessEnv | undefined;
 }
@@ -46,12 +46,18 @@ export async function cachedBuild(build: CachedBuild): Promise<string> {
       await mkdir(folder, { recursive: true });
       await cp(project, folder, { recursive: true });
       log(`${builder}: building ${project} (once)`);
-      for (const [command, ...args] of build.steps)
+      for (const step of build.steps) {
+        if (typeof step === "function") {
+          await step(folder);
+          continue;
+        }
+        const [command, ...args] = step;
         await run(command, args, { cwd: folder, env, timeout: BUILD_WITHIN_MS }).catch((error) => {
           throw new SetupError(
             `${builder} could not build ${project} (${reasonOf(error)}); let it reach its repository`,
           );
         });
+      }
       await writeFile(complete, "");
       return folder;
     },

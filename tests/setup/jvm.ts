@@ -1,5 +1,7 @@
 /** Programs for the Java virtual machine, built by Maven. */
 import { execFile } from "node:child_process";
+import { createHash } from "node:crypto";
+import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import type { Log } from "../../src/dev/services/service.ts";
@@ -35,7 +37,10 @@ const version = (command: string, args: string[], env: NodeJS.ProcessEnv): Promi
   );
 
 /**
- * Builds the Maven project of a folder once, and resolves to its class path.
+ * Builds the Maven project of a folder once, and resolves to its class path. Maven fetches the libraries;
+ * each is compared with its SHA-256 in the project's `jars.sha256` before it is compiled with or run. After a
+ * change of `pom.xml`, review what Maven fetches, and write that file anew in `target/dependency`:
+ * `sha256sum *.jar`.
  *
  * Rejects with `setup_failed`; the one-line message names what is missing and the remedy.
  */
@@ -45,14 +50,47 @@ export async function buildJvmProject(
 ): Promise<string> {
   const objection = await jvmObjection(env);
   if (objection) throw new SetupError(objection);
-  const goals = ["compiler:compile", "dependency:copy-dependencies"];
+  const sources = (await readdir(project)).filter((name) => name.endsWith(".java"));
+  // Libraries may bring processors of annotations, which the compiler would run.
+  const options = ["--release", String(JAVA_AT_LEAST), "-proc:none", "-encoding", "UTF-8"];
+  const paths = ["-cp", "target/dependency/*", "-d", "target/classes"];
   const folder = await cachedBuild({
     builder: "Maven",
     project,
     prefix: "jvm",
-    steps: [["mvn", "--batch-mode", "--quiet", ...goals]],
+    steps: [
+      ["mvn", "--batch-mode", "--quiet", "--strict-checksums", "dependency:copy-dependencies"],
+      verifyJars,
+      [jdkCommand("javac", env ?? process.env), ...options, ...paths, ...sources],
+    ],
     log,
     env,
   });
   return [join(folder, "target/classes"), join(folder, "target/dependency/*")].join(":");
+}
+
+/** Refuses libraries that are not exactly those of `jars.sha256`. */
+async function verifyJars(folder: string): Promise<void> {
+  const pinned = new Map(
+    (await readFile(join(folder, "jars.sha256"), "utf8"))
+      .split("\n")
+      .filter(Boolean)
+      .map((line) => [line.slice(66), line.slice(0, 64)]),
+  );
+  const libraries = join(folder, "target/dependency");
+  const found = await readdir(libraries);
+  const faults = [...pinned.keys()]
+    .filter((name) => !found.includes(name))
+    .map((name) => `${name} is missing`);
+  for (const name of found) {
+    const sha256 = createHash("sha256")
+      .update(await readFile(join(libraries, name)))
+      .digest("hex");
+    if (sha256 !== pinned.get(name))
+      faults.push(`${name} has the SHA-256 ${sha256}, and another was reviewed`);
+  }
+  if (faults.length > 0)
+    throw new SetupError(
+      `${faults.join("; ")}; nothing was run: find out who answers for Maven's repository`,
+    );
 }

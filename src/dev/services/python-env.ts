@@ -1,6 +1,6 @@
 import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
-import { access, mkdir, rm, writeFile } from "node:fs/promises";
+import { access, mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { SetupError } from "../setup-error.ts";
@@ -8,55 +8,37 @@ import { withInstallLock } from "./install-lock.ts";
 import { cacheFolder } from "./program.ts";
 import type { Log } from "./service.ts";
 
-/** fal's official Python client, in the version that the tests use. */
-export const FAL_CLIENT = "fal-client==1.0.3";
-
 const run = promisify(execFile);
-/** Longest installation by default, in milliseconds. */
-const PIP_WITHIN_MS = 5 * 60_000;
-/** The oldest Python that fal's client runs on. */
-const PYTHON_AT_LEAST = [3, 9] as const;
 
+/** The arguments of Python that install a list whose path follows. */
+const INSTALL = [
+  ...["-m", "pip", "install", "--quiet", "--disable-pip-version-check"],
+  ...["--require-hashes", "--only-binary=:all:", "--requirement"],
+];
+/** Longest installation, in milliseconds: 3 GB for an engine, over a slow connection. */
+const PIP_WITHIN_MS = 15 * 60_000;
 export interface PythonEnvOptions {
   log: Log;
   env?: NodeJS.ProcessEnv;
-  withinMs?: number;
-  /** Major and minor version of the oldest Python that is accepted. */
-  atLeast?: readonly [number, number];
 }
 
 /**
- * Resolves with the `python` of a virtual environment that has these packages. The environment is created
- * once, in the cache, also for concurrent processes. `PYTHON` names its interpreter, `python3` by default.
+ * Resolves with the `python` of a virtual environment that has the packages of a list, and no others. The
+ * environment is created once, in the cache, also for concurrent processes. `PYTHON` names its interpreter,
+ * `python3` by default.
+ *
+ * Every file is compared with the SHA-256 in the list before it is unpacked, and none is built from source,
+ * which would run code that the list does not name.
  *
  * Rejects with `setup_failed`; the one-line message names what is missing and the remedy.
  *
- * @param packages requirements as pip reads them, each pinned: `fal-client==1.0.3`
+ * @param list a file that `npm run lock:python` wrote
  */
-export async function pythonEnv(
-  packages: readonly string[],
-  { log, env = process.env, withinMs = PIP_WITHIN_MS, atLeast = PYTHON_AT_LEAST }: PythonEnvOptions,
-): Promise<string> {
+export async function pythonEnv(list: string, { log, env = process.env }: PythonEnvOptions): Promise<string> {
+  const pinned = await readFile(list, "utf8");
   const base = env.PYTHON || "python3";
-  const version = await run(base, ["--version"]).then(
-    ({ stdout }) => stdout.trim(),
-    (error: Error) => {
-      throw new SetupError(
-        `Python cannot be run as ${base} (${firstLine(error)}); ` +
-          `install Python ${atLeast.join(".")} or newer with venv, or set PYTHON to it`,
-      );
-    },
-  );
-  const [, major = 0, minor = 0] = (/(\d+)\.(\d+)/.exec(version) ?? []).map(Number);
-  if (major < atLeast[0] || (major === atLeast[0] && minor < atLeast[1])) {
-    throw new SetupError(
-      `${base} is ${version}; install Python ${atLeast.join(".")} or newer with venv, or set PYTHON to it`,
-    );
-  }
-  const hash = createHash("sha256")
-    .update([version, ...packages].join("\n"))
-    .digest("hex")
-    .slice(0, 12);
+  const version = await pythonVersion(base, oldestPython(list, pinned));
+  const hash = createHash("sha256").update([version, pinned].join("\n")).digest("hex").slice(0, 12);
   const folder = join(cacheFolder(env), `python-${hash}`);
   const python = join(folder, "bin/python");
   // Written last: a folder without it is incomplete.
@@ -69,21 +51,54 @@ export async function pythonEnv(
       if (await exists(complete)) return python;
       await rm(folder, { recursive: true, force: true });
       await mkdir(folder, { recursive: true });
-      log(`Python packages: installing ${packages.join(" ")} (once)`);
+      log(`Python packages: installing those of ${list} (once)`);
       try {
-        await run(base, ["-m", "venv", folder]);
-        await run(python, ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", ...packages], {
-          timeout: withinMs,
-        });
+        await run(base, ["-m", "venv", folder], { env });
+        await run(python, [...INSTALL, list], { timeout: PIP_WITHIN_MS, env });
       } catch (error) {
-        throw new SetupError(
-          `${packages.join(" ")} could not be installed with ${version} (${firstLine(error)}); ` +
-            "check that python3-venv is installed and that pip reaches its index",
-        );
+        throw new SetupError(failureOf(error, list, version));
       }
       await writeFile(complete, "");
       return python;
     },
+  );
+}
+
+/** Reads the oldest Python that a list is for, from its first line. */
+function oldestPython(list: string, pinned: string): [major: number, minor: number] {
+  const [, major, minor] = /^#.*Python (\d+)\.(\d+) or newer/.exec(pinned) ?? [];
+  if (major === undefined)
+    throw new SetupError(`${list} names no Python in its first line; write it with \`npm run lock:python\``);
+  return [Number(major), Number(minor)];
+}
+
+/** Asks an interpreter for its version. Rejects when it is older than that. */
+async function pythonVersion(base: string, [atLeast, minorAtLeast]: [number, number]): Promise<string> {
+  const remedy = `install Python ${atLeast}.${minorAtLeast} or newer with venv, or set PYTHON to it`;
+  const version = await run(base, ["--version"]).then(
+    ({ stdout }) => stdout.trim(),
+    (error: Error) => {
+      throw new SetupError(`Python cannot be run as ${base} (${lastLine(error)}); ${remedy}`);
+    },
+  );
+  const [, major = 0, minor = 0] = (/(\d+)\.(\d+)/.exec(version) ?? []).map(Number);
+  if (major < atLeast || (major === atLeast && minor < minorAtLeast))
+    throw new SetupError(`${base} is ${version}; ${remedy}`);
+  return version;
+}
+
+function failureOf(error: unknown, list: string, version: string): string {
+  const { stderr = "", killed = false } = error as { stderr?: string; killed?: boolean };
+  if (killed)
+    return `the packages of ${list} were not installed within ${PIP_WITHIN_MS / 60_000} minutes; try again`;
+  if (stderr.includes("DO NOT MATCH THE HASHES"))
+    return (
+      `a package of ${list} has another SHA-256 than was reviewed (${lastLine(error)}); ` +
+      "it was refused: find out who answers for pip's index"
+    );
+  return (
+    `the packages of ${list} could not be installed with ${version} (${lastLine(error)}); ` +
+    "check that python3-venv is installed and that pip reaches its index"
   );
 }
 
@@ -94,7 +109,7 @@ const exists = (path: string): Promise<boolean> =>
   );
 
 /** Returns the last line that a failed program printed, else the first line of the error. */
-const firstLine = (error: unknown): string => {
+const lastLine = (error: unknown): string => {
   const { stderr = "", message = String(error) } = error as { stderr?: string; message?: string };
   return stderr.trim().split("\n").at(-1) || (message.split("\n")[0] ?? "");
 };

@@ -12,7 +12,6 @@ import { startReceiver } from "./receiver.ts";
 
 const PROJECT = resolve(import.meta.dirname, "../../..");
 /** Python packages of the cases, at their tested versions. */
-const PYTHON_PACKAGES = ["fal-client==1.0.3", "pillow==12.0.0"];
 const PARALLEL_CASES = 4;
 
 /** Time after which a case never ends. */
@@ -131,7 +130,7 @@ const pythonPath = (): Promise<string> =>
   new Promise((done, fail) =>
     execFile(
       process.execPath,
-      ["scripts/python-env.mjs", ...PYTHON_PACKAGES],
+      ["scripts/python-env.mjs", "tests/setup/python/fal-client.txt"],
       { cwd: PROJECT },
       (error, said, complained) =>
         error
