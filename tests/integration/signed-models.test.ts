@@ -1,7 +1,9 @@
 /** A platform that trusts one key: whoever pushes or writes into the database without it serves nothing. */
-import { cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { execFile } from "node:child_process";
+import { cp, mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { openRegistry } from "../../src/bin/open-registry.ts";
 import { packModel, readModelFolder } from "../../src/cli/pack-model.ts";
@@ -119,6 +121,35 @@ it("serves what is signed, from the models folder and pushed, also with its own 
   signModelFolder(folder, schemas, ours);
   expect((await push(readModelFolder(folder, schemas))).status).toBe(201);
   for (const endpoint of [FOLDER_MODEL, "acme/signed"]) await expect.poll(() => run(endpoint)).toBe(200);
+});
+
+it("has commands that make a key, sign a package with it, and push what they signed", async () => {
+  const folder = await writePackage(root, { endpoint: "acme/commands" });
+  const tempera = (...args: string[]) =>
+    command("models", ...args).then(
+      ({ stdout }) => stdout,
+      ({ stderr }: { stderr: string }) => stderr,
+    );
+  const command = (...args: string[]) =>
+    promisify(execFile)(process.execPath, ["--import", "tsx", "src/cli/tempera.ts", ...args], {
+      cwd: PROJECT,
+      env: {
+        ...process.env,
+        TEMPERA_URL: test.platform.url,
+        TEMPERA_ADMIN_URL: test.platform.adminUrl,
+        TEMPERA_KEY: test.platform.key,
+      },
+    });
+  const made = join(root, "made.key");
+  expect(await tempera("keygen", made)).toBe(await readFile(`${made}.pub`, "utf8"));
+  expect((await stat(made)).mode & 0o777).toBe(0o600);
+  expect(await tempera("keygen", made)).toContain("a key is not overwritten");
+  expect(await tempera("sign", folder, "--sign-key", made)).toBe("signed  acme/commands 1.0.0\n");
+  expect(await tempera("push", folder)).toContain("is not by a trusted key");
+  expect(await tempera("push", folder, "--sign-key", `${ours}.pub`)).toContain(
+    "no private Ed25519 key in PEM",
+  );
+  expect(await tempera("push", folder, "--sign-key", ours)).toMatch(/^acme\/commands 1\.0\.0 /);
 });
 
 it("does not start with an unsigned package in its models folder", async () => {

@@ -21,12 +21,12 @@ export function addSigningCommands(models: Command): void {
     .command("sign")
     .description("sign packages: writes signature.dsse.json into each folder")
     .argument("<folders...>")
-    .requiredOption("--key <file>", "the private key, as `models keygen` makes it")
-    .action(async (folders: string[], { key }: { key: string }) => {
+    .requiredOption("--sign-key <file>", "the private key, as `models keygen` makes it")
+    .action(async (folders: string[], { signKey }: { signKey: string }) => {
       const { signModelFolder } = await import("../../sign-model.ts");
       const schemas = await schemasFolder();
       for (const folder of folders) {
-        const { endpoint, version } = signModelFolder(folder, schemas, key);
+        const { endpoint, version } = signModelFolder(folder, schemas, signKey);
         process.stdout.write(`signed  ${endpoint} ${version}\n`);
       }
     });
