@@ -195,7 +195,7 @@ export const ATTACKS: Record<string, Attack> = {
   "wrong keys by WebSocket": webSockets(100, () => ({ authorization: wrongKey() })),
   "wrong keys on a file": callsOf(() => ({
     method: "GET",
-    path: `/files/b/${randomUUID()}/a.png`,
+    path: `/files/${randomBytes(16).toString("hex")}/a.png`,
     headers: { authorization: wrongKey() },
   })),
   "1,000 upgrades without a key": webSockets(1_000, () => ({})),
