@@ -51,46 +51,6 @@ it.each([
   ]);
 });
 
-it("goes on when a server breaks the connection on which PostgreSQL's driver reads types for itself", () => {
-  const { status, lines } = run(`
-    import { createServer } from "node:net";
-    import { connectPostgres, answer } from "./src/adapters/postgres/connection.ts";
-    const message = (letter, body) => {
-      const length = Buffer.alloc(4);
-      length.writeInt32BE(body.length + 4);
-      return Buffer.concat([Buffer.from(letter), length, body]);
-    };
-    const greeting = Buffer.concat([message("R", Buffer.alloc(4)), message("Z", Buffer.from("I"))]);
-    let connections = 0;
-    const server = createServer((socket) => {
-      connections += 1;
-      let greeted = false;
-      socket.on("error", () => {});
-      socket.on("data", () => {
-        // The second message of a connection asks for the types. The driver connects again by itself.
-        if (greeted) return socket.destroy();
-        greeted = true;
-        socket.write(greeting);
-      });
-    }).listen(0, async () => {
-      const sql = connectPostgres(
-        "postgres://x@127.0.0.1:" + server.address().port + "/x",
-        { maxConnections: 1 },
-      );
-      sql.reserve().catch(() => {});
-      while (connections < 2) await new Promise((next) => setTimeout(next, 10));
-      process.exit(0);
-    });
-  `);
-  expect(lines.length).toBeGreaterThan(0);
-  for (const line of lines)
-    expect(line).toMatchObject({
-      level: "warn",
-      message: expect.stringContaining("PostgreSQL's driver lost"),
-    });
-  expect(status).toBe(0);
-});
-
 describe("a start that is refused", () => {
   const reason = new Error("postgres://a:b@db is away\nsecond \u001b[31mline");
   const mask = (text: string): string => text.replace(":b@", ":***@");

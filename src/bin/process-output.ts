@@ -1,5 +1,4 @@
 import { format } from "node:util";
-import { isDriversOwnRejection } from "../adapters/postgres/connection.ts";
 import { createLogger, type LogFormat, type Logger, logFormat } from "../config/logger.ts";
 import { escapeControl } from "../core/json/escape-control.ts";
 import type { Log } from "../core/operations/log.ts";
@@ -30,10 +29,7 @@ export function captureOutput(log: Logger): void {
     process.exit(1);
   };
   process.on("uncaughtException", end);
-  process.on("unhandledRejection", (error) => {
-    if (!isDriversOwnRejection(error)) return end(error, "unhandledRejection");
-    log.warn({ err: error as Error }, "PostgreSQL's driver lost a connection while it opened it");
-  });
+  process.on("unhandledRejection", (error) => end(error, "unhandledRejection"));
   process.on("exit", () => log.flush());
 }
 

@@ -101,16 +101,6 @@ const FULL: Record<string, { fault: string; remedy: string }> = {
 };
 
 /**
- * Tells whether a rejection that nobody handled is one of the driver's own queries, whose connection was
- * lost: it reads the types of arrays on each new connection and awaits that nowhere (postgres 3.4.9,
- * `fetchArrayTypes`). Our own queries go through `answer`, which handles theirs.
- */
-export function isDriversOwnRejection(error: unknown): boolean {
-  const { code, stack = "" } = Object(error) as { code?: unknown; stack?: string };
-  return String(code).startsWith("CONNECTION_") && /node_modules.postgres.src.connection\.js/.test(stack);
-}
-
-/**
  * Awaits a query. Rejects with `store_full` when the server takes no writes, and with `store_unavailable`
  * when it cannot be used or does not answer within five seconds; any other error of the query passes through.
  */
