@@ -2,7 +2,7 @@
 import { createHash, createPublicKey, type JsonWebKey, type KeyObject, verify } from "node:crypto";
 import { createServer, type IncomingHttpHeaders } from "node:http";
 import type { AddressInfo } from "node:net";
-import { digestOf, hash, type Ledger } from "../checker/ledger.ts";
+import { digestOf, hash, type Ledger, withoutSignatures } from "../checker/ledger.ts";
 
 /** Largest difference between a webhook's time and the receiver's, in seconds, as fal documents it. */
 const SKEW_SECONDS_MAX = 300;
@@ -46,7 +46,11 @@ export async function startReceiver(ledger: Ledger, gateways: readonly string[])
   function note(got: { job: number; tryNumber: number; atMs: number; isSigned: boolean; raw: Buffer }): void {
     const { raw, ...arrival } = got;
     const body = JSON.parse(raw.toString("utf8")) as { request_id: string; status: string; payload: unknown };
-    ledger.webhooks.push({ ...arrival, requestId: body.request_id, body: hash(raw) });
+    ledger.webhooks.push({
+      ...arrival,
+      requestId: body.request_id,
+      body: hash(withoutSignatures(raw.toString("utf8"))),
+    });
     ledger.reads.push({
       requestId: body.request_id,
       by: "webhook",
