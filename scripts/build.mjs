@@ -51,7 +51,9 @@ await build({
   // Packages in CommonJS call `require`, which a module does not have. Our own modules import its maker by
   // its own name, so here it has another.
   banner: {
-    js: 'import { createRequire as requireOf } from "node:module"; const require = requireOf(import.meta.url);',
+    js:
+      'import { createRequire as requireOf } from "node:module";' +
+      "const require = requireOf(import.meta.url);",
   },
   sourcemap: "linked",
   logLevel: "warning",

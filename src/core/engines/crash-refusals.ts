@@ -1,5 +1,5 @@
 import { writeJson } from "../json/exact-json.ts";
-import { type CrashRecord, type CrashRefusal, treatmentOf } from "./crash.ts";
+import { type CrashRecord, type CrashRefusal, NO_INPUT, treatmentOf } from "./crash.ts";
 
 /** A refusal in force: of one input of an owner, or of all its requests for a model version. */
 export interface ListedRefusal extends CrashRefusal {
@@ -9,9 +9,6 @@ export interface ListedRefusal extends CrashRefusal {
   /** Absent: all requests of the owner for the model version are refused. */
   inputDigest?: string;
 }
-
-/** A digest that no input has. */
-const NO_INPUT = "";
 
 /**
  * Lists the refusals that records of crashes amount to, each with a key by which it is ordered.

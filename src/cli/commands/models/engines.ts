@@ -35,7 +35,10 @@ const rowOf = (engine: EngineView): string[] => [
   (engine.last_failure ?? "").slice(0, 100),
 ];
 
-/** Adds `engines list|reset|drain|resume|quarantines|lift`: the engines of the GPU workers. Needs a key of scope ADMIN. */
+/**
+ * Adds `engines list|reset|drain|resume|quarantines|lift`: the engines of the GPU workers. Needs a key of
+ * scope ADMIN.
+ */
 export function addEngineCommands(program: Command, connect: Connect): void {
   const engines = program
     .command("engines")

@@ -75,11 +75,11 @@ export class EngineOccupants {
    */
   async settle(inHand: () => Promise<number | undefined>): Promise<void> {
     while (this.#recent().some(({ how }) => how === "cancelled")) {
-      const askedMs = this.#nowMs();
+      const requestedMs = this.#nowMs();
       const count = await inHand();
       if (count === undefined) return;
       if (count > 0) await sleep(ASK_AGAIN_MS);
-      else for (const left of this.#left) if (left.atMs <= askedMs) left.how = "ended";
+      else for (const left of this.#left) if (left.atMs <= requestedMs) left.how = "ended";
     }
   }
 

@@ -166,13 +166,13 @@ export class EngineProcess {
    */
   inHand(): Promise<number | undefined> {
     const deadline = Date.now() + this.#start.model.timeouts.heartbeatMs;
-    const asked = new Promise<number | undefined>((resolve) => {
+    const count = new Promise<number | undefined>((resolve) => {
       this.#client.health({}, { deadline }, (error: GrpcFailure | null, reply?: HealthReply) =>
         resolve(error || !reply ? undefined : reply.running + reply.waiting),
       );
     });
     // The client of a process that is gone is closed, and throws.
-    return asked.catch(() => undefined);
+    return count.catch(() => undefined);
   }
 
   /** Runs a request as `Engines.run` does; a process that dies meanwhile is `runner_disconnected`. */
