@@ -33,6 +33,11 @@ async function restart(service: Service): Promise<void> {
   running.add(service);
 }
 
+/** Starts the services that do not run. */
+async function startAll(): Promise<void> {
+  await Promise.all(SERVICES.filter((each) => !running.has(each)).map(restart));
+}
+
 /** Starts all roles at once, in a random order. */
 function launchAll(): void {
   roles = new Map(shuffled(ROLES).map((role) => [role, cluster.launch(role)]));
@@ -113,7 +118,7 @@ describe("roles that start before their services", () => {
   });
 
   it.each(SERVICES)("wait for %s alone, and serve what they can", async (service) => {
-    await Promise.all(SERVICES.filter((each) => !running.has(each)).map(restart));
+    await startAll();
     await cluster.kill(service);
     running.delete(service);
     launchAll();
@@ -128,11 +133,14 @@ describe("roles that start before their services", () => {
   });
 
   it("wait for a configuration that a service refuses, report it once, and end at SIGTERM", async () => {
-    const DATABASE_URL = cluster.databaseUrl.replace("tempera@", "nobody@");
+    await startAll();
+    const url = new URL(cluster.databaseUrl);
+    url.username = "nobody";
+    const DATABASE_URL = url.href;
     roles = new Map(ROLES.map((role) => [role, cluster.launch(role, { DATABASE_URL })]));
     await assertWaiting(["postgres"]);
     for (const role of ROLES) {
-      await logs(role, /nobody\W+does not exist.*correct DATABASE_URL/);
+      await logs(role, /authentication failed for user \W+nobody.*correct DATABASE_URL/);
       expect(await cluster.end(cluster.child(role), "SIGTERM")).toBe(0);
     }
   });
