@@ -172,7 +172,7 @@ const CHUNKS_AT_ONCE = 16;
  * Produces the same bytes for the same seed on every machine: an AES-128-CTR key stream under a key derived
  * from the seed.
  */
-function seededBytes(seed: number | bigint, count: number): StreamedBytes {
+export function seededBytes(seed: number | bigint, count: number): StreamedBytes {
   return {
     bytes: count,
     async *read() {
