@@ -304,7 +304,7 @@ export const LIMITS = {
   retentionCacheMs: 30_000,
   /** Log streams: interval at which they read new lines and look for requests that have begun. */
   logStreamPollMs: 500,
-  /** Log streams: time for which a request is still read after its end. */
+  /** Log streams: time for which a request is still read after its end, and one without a record awaited. */
   logStreamOverlapMs: 5_000,
   /**
    * Log streams: requests that one follows at a time, the newest; each takes a read of the event log per

@@ -187,8 +187,8 @@ const isKeyValid = ({ keyRing }: Dependencies, { keyId }: Caller, call: Call): P
   );
 
 /**
- * Yields new log lines as server-sent events. Ends when the one request that the filter names has ended, when
- * the caller's key is no longer valid, and when `gone` aborts.
+ * Yields new log lines as server-sent events. Ends when the one request that the filter names has ended or
+ * stays unknown, when the caller's key is no longer valid, and when `gone` aborts.
  */
 async function* follow(
   api: Dependencies,
@@ -200,6 +200,8 @@ async function* follow(
   yield SSE_OPEN;
   /** The last event that was read of each request. */
   const lastRead = new Map<string, string | undefined>();
+  /** The record of a request may come after the answer to its submit. */
+  const unknownUntilMs = clock.nowMs() + LIMITS.logStreamOverlapMs;
   let sinceMs = filter.requestId === undefined ? clock.nowMs() - LIMITS.logStreamOverlapMs : 0;
   while (!gone.aborted) {
     if (!(await isKeyValid(api, caller, call))) return;
@@ -220,7 +222,8 @@ async function* follow(
         if (lineMatches(line, filter) && isRetained(api, line)) yield sseEvent(lineBody(line));
       lastRead.set(requestId, fresh.at(-1)?.id ?? lastRead.get(requestId));
     }
-    if (filter.requestId !== undefined && active.every(({ ended }) => ended)) return;
+    const isOver = active.length > 0 ? active.every(({ ended }) => ended) : nowMs >= unknownUntilMs;
+    if (filter.requestId !== undefined && isOver) return;
     const activeIds = new Set(active.map(({ requestId }) => requestId));
     for (const requestId of lastRead.keys()) if (!activeIds.has(requestId)) lastRead.delete(requestId);
     sinceMs = Math.max(sinceMs, nowMs - LIMITS.logStreamOverlapMs);
