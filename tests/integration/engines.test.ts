@@ -86,7 +86,7 @@ describe("GET /v1/engines", () => {
     await expect.poll(async () => (await engine()).running).toBe(1);
     await test.client.cancel(STUB, request_id);
     await expect.poll(async () => (await engine()).running).toBe(0);
-    // What begins after a cancel and comes to its end shows that the engine has ended the cancelled request,
+    // A request that begins after a cancel, and ends, shows that the engine has ended the cancelled one,
     // which could have caused a crash otherwise.
     const { request_id: next } = await test.client.submit(STUB, {});
     for await (const { error } of test.client.follow(STUB, next)) expect(error).toBeUndefined();

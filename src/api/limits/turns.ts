@@ -34,7 +34,7 @@ export class Turns {
     const endRest = await own.acquire();
     const endTurn = await this.#loop.acquire();
     const startedAtMs = this.#nowMs();
-    // What the caller does with the result before it waits belongs to the turn.
+    // The turn ends with this one of the loop, so it includes the caller's own work on the result.
     void othersTurn().then(async () => {
       const tookMs = this.#nowMs() - startedAtMs;
       endTurn();

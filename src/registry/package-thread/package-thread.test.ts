@@ -1,22 +1,11 @@
 import { afterEach, describe, expect, it } from "vitest";
 import { stringify } from "yaml";
+import { ECHO_MANIFEST } from "../packages/echo-manifest.fixture.ts";
 import { PackageThread } from "./package-thread.ts";
 
 const schemasFolder = new URL("../../../schemas", import.meta.url).pathname;
 const SCHEMA = JSON.stringify({ type: "object", properties: { prompt: { type: "string" } } });
-const manifest = (fields: object = {}): string =>
-  stringify({
-    endpoint: "acme/echo",
-    version: "1.0.0",
-    title: "Echo",
-    description: "Says what it hears.",
-    category: "text-to-text",
-    runner: "stub",
-    engine: "stub",
-    memoryMiB: 10,
-    files: {},
-    ...fields,
-  });
+const manifest = (fields: object = {}): string => stringify({ ...ECHO_MANIFEST, ...fields });
 const contentOf = (model: string) => ({
   texts: { "model.yaml": model, "schemas/input.json": SCHEMA, "schemas/output.json": SCHEMA },
   files: {},

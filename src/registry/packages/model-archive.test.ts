@@ -10,6 +10,7 @@ import { stringify } from "yaml";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { LIMITS } from "../../core/limits.ts";
 import { loadRegistry } from "../registry.ts";
+import { ECHO_MANIFEST } from "./echo-manifest.fixture.ts";
 import { readModelArchive } from "./model-archive.ts";
 import { createManifestCheck } from "./package-check.ts";
 import { createContentCheck } from "./package-content.ts";
@@ -48,17 +49,7 @@ function tarOf(items: Item[]): Buffer {
 const sha256 = (content: string | Buffer): string => createHash("sha256").update(content).digest("hex");
 const WEIGHTS = Buffer.alloc(300_000, "weights ");
 const SCHEMA = JSON.stringify({ type: "object", properties: { prompt: { type: "string" } } });
-const MANIFEST = {
-  endpoint: "acme/echo",
-  version: "1.0.0",
-  title: "Echo",
-  description: "Says what it hears.",
-  category: "text-to-text",
-  runner: "stub",
-  engine: "stub",
-  memoryMiB: 10,
-  files: { "unet/model.onnx": sha256(WEIGHTS) },
-};
+const MANIFEST = { ...ECHO_MANIFEST, files: { "unet/model.onnx": sha256(WEIGHTS) } };
 const TEXTS: Item[] = [
   { path: "model.yaml", content: stringify(MANIFEST) },
   { path: "schemas/input.json", content: SCHEMA },
