@@ -32,8 +32,8 @@ export const LIMITS = {
   bodyWindowMs: 15_000,
   /** Bytes of a JSON body that must arrive in it: 9 kbit/s, slower than any network that works. */
   bodyWindowBytesMin: 16 * 1024,
-  /** Characters of a JSON body from which on parsing it waits for its owner's turn. */
-  bodyTurnCharactersMin: 16 * 1024,
+  /** Bytes of a JSON body from which on parsing and checking it wait for its owner's turn. */
+  bodyTurnBytesMin: 16 * 1024,
   /** Time of work in the event loop up to which its owner need not rest: nobody else would notice it. */
   turnWithoutRestMs: 2,
   /** Length of the rest, as a multiple of that time. */
@@ -41,10 +41,11 @@ export const LIMITS = {
   /** Nesting depth of an input's JSON. Deeper input is refused before any recursive function sees it. */
   inputDepthMax: 64,
   /**
-   * Values (list items, fields, lists, objects) of a JSON body, counted before it is parsed: parsing this
-   * many takes most of a second.
+   * Values (list items, fields, lists, objects) of a JSON body, counted before it is parsed. Parsing, checking
+   * and hashing this many takes up to 40 ms of the event loop, in pieces of up to 15 ms, and no list or mask
+   * that a model reads comes near.
    */
-  inputValuesMax: 200_000,
+  inputValuesMax: 20_000,
   /**
    * Values (list items and fields) of an invalid input up to which all faults are named instead of only the
    * first: each takes memory.
@@ -401,6 +402,11 @@ export const LIMITS = {
    * callers.
    */
   frameValuesMax: 25_000,
+  /**
+   * Realtime: bytes of a frame from which on reading and checking it wait for its owner's turn. Those of a
+   * smaller one take less than 2 ms, however many values it has.
+   */
+  frameTurnBytesMin: 4 * 1024,
   /** Realtime: characters of an input that is text JSON. Images and audio are sent as bytes in msgpack. */
   textFrameCharactersMax: 1024 * 1024,
   /**

@@ -1,4 +1,5 @@
 import type { Context } from "hono";
+import { LIMITS } from "../../core/limits.ts";
 import type { Hold } from "../limits/budget.ts";
 import type { Turns } from "../limits/turns.ts";
 
@@ -30,4 +31,14 @@ export function bodyShareOf(c: Context): BodyShare {
  */
 export function giveBackBody(c: Context): void {
   (c.get(BODY_SHARE) as BodyShare | undefined)?.hold[Symbol.dispose]();
+}
+
+/**
+ * Does work on the body of a call that was parsed: in the turn of its sender, when it is large. Rejects with
+ * what the work throws.
+ */
+export async function inTurn<T>(c: Context, work: () => T | Promise<T>): Promise<T> {
+  const share = c.get(BODY_SHARE) as BodyShare | undefined;
+  if (!share || share.hold.amount < LIMITS.bodyTurnBytesMin) return work();
+  return share.turns.resume(share.sender, work);
 }

@@ -257,7 +257,7 @@ describe("a body that would take too long to parse", () => {
 });
 
 it("parses one large body of an owner in a turn of the event loop", async () => {
-  const large = `[${Array(LIMITS.bodyTurnCharactersMin).fill(1).join()}]`;
+  const large = `[${Array(LIMITS.bodyTurnBytesMin).fill(1).join()}]`;
   let turn = 0;
   const parsedIn: number[] = [];
   const parse = JSON.parse;

@@ -40,9 +40,7 @@ export async function readJsonBody(c: Context, bytesMax: number): Promise<Json> 
     if (!isTemperaError(error)) throw new TemperaError("client_disconnected", undefined, { cause: error });
     throw error;
   });
-  return text.length < LIMITS.bodyTurnCharactersMin
-    ? readText(text)
-    : turns.take(sender, () => readText(text));
+  return hold.amount < LIMITS.bodyTurnBytesMin ? readText(text) : turns.take(sender, () => readText(text));
 }
 
 /** Throws as `readJsonBody` rejects. */

@@ -1,4 +1,5 @@
 import { Budget } from "./budget.ts";
+import { Turns } from "./turns.ts";
 
 /** The resources that the callers of a process share; each owner may hold a part of them. */
 export interface Budgets {
@@ -8,6 +9,8 @@ export interface Budgets {
   openCalls: Budget;
   /** Bytes of bodies and messages that are in memory: arriving, waiting, or being worked on. */
   bodies: Budget;
+  /** The event loop, for work that would keep it from the others. */
+  turns: Turns;
 }
 
 export interface BudgetLimits {
@@ -21,8 +24,11 @@ export interface BudgetLimits {
   bodyBytesMax: number;
 }
 
-/** @param limits read at each use: they may change while the process runs */
-export function createBudgets(limits: () => BudgetLimits): Budgets {
+/**
+ * @param limits read at each use: they may change while the process runs
+ * @param turns by default with the clock of the machine
+ */
+export function createBudgets(limits: () => BudgetLimits, turns = new Turns()): Budgets {
   const bodiesOfOwner = (): number => Math.max(limits().bodiesBytesOfOwnerMax, 2 * limits().bodyBytesMax);
   return {
     sockets: new Budget({
@@ -43,5 +49,6 @@ export function createBudgets(limits: () => BudgetLimits): Budgets {
       ofOwner: bodiesOfOwner,
       total: () => Math.max(limits().bodiesBytesMax, 2 * bodiesOfOwner()),
     }),
+    turns,
   };
 }

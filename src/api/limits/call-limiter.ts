@@ -4,7 +4,6 @@ import { callOf } from "../auth/call.ts";
 import type { Caller } from "../auth/key-ring.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import { setBodyShare } from "../http/body-share.ts";
-import { Turns } from "./turns.ts";
 
 /** The methods of calls that write. */
 const WRITES = new Set(["POST", "PUT", "PATCH", "DELETE"]);
@@ -23,7 +22,7 @@ export function createCallLimiter(
   api: Pick<ApiDependencies, "limits" | "budgets" | "trustProxy">,
   identify: (c: Context) => Promise<Caller | undefined>,
 ): MiddlewareHandler {
-  const turns = new Turns();
+  const { turns } = api.budgets;
   return async (c, next) => {
     if (!WRITES.has(c.req.method)) return next();
     const caller = await identify(c);

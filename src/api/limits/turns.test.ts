@@ -17,7 +17,12 @@ function start() {
       nowMs += tookMs;
       done.push(name);
     });
-  return { take, rests, done };
+  const resume = (ownerId: string, name: string, tookMs: number) =>
+    turns.resume(ownerId, () => {
+      nowMs += tookMs;
+      done.push(name);
+    });
+  return { take, resume, rests, done };
 }
 
 it("does one piece of work in a turn of the event loop", async () => {
@@ -52,4 +57,23 @@ it("rejects with what the work throws, and goes on", async () => {
   });
   await expect(failing).rejects.toThrow("no JSON");
   await expect(turns.take("ann", () => "read")).resolves.toBe("read");
+});
+
+it("does further work of a call without a rest before it, and lets its owner rest for that too", async () => {
+  const { take, resume, done, rests } = start();
+  const longMs = LIMITS.turnWithoutRestMs;
+  await take("ann", "ann 1", longMs);
+  const next = take("ann", "ann 2", 0);
+  await resume("ann", "ann 1, checked", 2 * longMs);
+  await expect.poll(() => rests.length).toBe(1);
+  rests[0]?.wake();
+  await next;
+  await expect.poll(() => rests.length).toBe(2);
+  const last = take("ann", "ann 3", 0);
+  await take("bob", "bob 1", 0);
+  expect(done).toEqual(["ann 1", "ann 1, checked", "ann 2", "bob 1"]);
+  expect(rests.map(({ ms }) => ms)).toEqual([1, 2].map((times) => times * longMs * LIMITS.turnRestFactor));
+  rests[1]?.wake();
+  await last;
+  expect(done.at(-1)).toBe("ann 3");
 });

@@ -71,7 +71,7 @@ export function createRerun(api: RerunApi) {
     const claim = await claimRequest(c, {
       caller,
       endpoint: `${found.endpoint} again, from ${found.requestId}`,
-      input: raw,
+      readInput: () => raw,
     });
     if (claim?.existing) return answerExisting(c, api, claim.existing);
     const submission = await prepareSubmission(claim, async (reservations) => {

@@ -2,6 +2,7 @@ import type { Context } from "hono";
 import { withoutOwnSignatures } from "../../core/files/private-address.ts";
 import type { Json } from "../../core/json/json.ts";
 import type { Caller } from "../auth/key-ring.ts";
+import { inTurn } from "../http/body-share.ts";
 import { type ClaimedRequest, createClaimRequest } from "./claim-request.ts";
 
 /** A call that is to be admitted. */
@@ -26,8 +27,15 @@ export function createAdmitCall(api: Parameters<typeof createClaimRequest>[0]) {
     { caller, endpoint, readBody, coerced }: IncomingCall<Body>,
   ): Promise<Body & { claim: ClaimedRequest | undefined }> {
     const body = await readBody();
-    const input = withoutOwnSignatures(body.input, caller.ownerId);
-    const claim = await claimRequest(c, { caller, endpoint, input: coerced ? await coerced(input) : input });
+    const claim = await claimRequest(c, {
+      caller,
+      endpoint,
+      readInput: () =>
+        inTurn(c, () => {
+          const input = withoutOwnSignatures(body.input, caller.ownerId);
+          return coerced ? coerced(input) : input;
+        }),
+    });
     return { ...body, claim };
   };
 }

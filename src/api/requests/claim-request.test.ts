@@ -1,5 +1,5 @@
 import { Hono } from "hono";
-import { beforeEach, describe, expect, it } from "vitest";
+import { beforeEach, describe, expect, it, vi } from "vitest";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { claimedRequestId, dayOf } from "../../core/requests/claimed-request-id.ts";
 import type { ClaimName } from "../../core/requests/idempotency-store.ts";
@@ -32,7 +32,12 @@ beforeEach(() => {
   claimRequest = createClaimRequest({
     log,
     clock: { nowMs: () => NOON_MS },
-    limits: { of: async () => ({ owner: { sameInputSeconds: 30 }, key: {} }) },
+    limits: {
+      of: async ({ keyId }: { keyId: string }) => ({
+        owner: keyId === "never the same" ? {} : { sameInputSeconds: 30 },
+        key: {},
+      }),
+    },
     claims: {
       async claim(name: ClaimName, claim: { requestId: string; fingerprint: string }) {
         if (storeIsAway) throw away;
@@ -63,10 +68,12 @@ beforeEach(() => {
 async function claim(input: object, key: string | undefined = "once") {
   let claiming: Promise<{ claimed: ClaimedRequest | undefined; requestId: string }> | undefined;
   const app = new Hono().post("/", (c) => {
-    claiming = claimRequest(c, { caller: CALLER, endpoint: "a/b", input: { ...input } }).then((claimed) => ({
-      claimed,
-      requestId: requestIdOf(c),
-    }));
+    claiming = claimRequest(c, { caller: CALLER, endpoint: "a/b", readInput: () => ({ ...input }) }).then(
+      (claimed) => ({
+        claimed,
+        requestId: requestIdOf(c),
+      }),
+    );
     claiming.catch(() => {});
     return c.body(null);
   });
@@ -89,6 +96,16 @@ const startedBefore = (agoMs: number, input: object, state: "IN_QUEUE" | "COMPLE
     fingerprint: fingerprintOf("a/b", { ...input }),
   } as JobDescription);
 };
+
+it("does not read the input of a call that nothing is compared with", async () => {
+  const read = vi.fn();
+  const app = new Hono().post("/", async (c) => {
+    const caller = { ...CALLER, keyId: "never the same" };
+    return c.json(await claimRequest(c, { caller, endpoint: "a/b", readInput: read }));
+  });
+  await app.request("/", { method: "POST" });
+  expect(read).not.toHaveBeenCalled();
+});
 
 describe("an idempotency key while PostgreSQL is away", () => {
   it("names the request by the id that PostgreSQL would give it", async () => {

@@ -7,6 +7,7 @@ import { claimedRequestId, dayOf } from "../../core/requests/claimed-request-id.
 import type { ClaimName } from "../../core/requests/idempotency-store.ts";
 import type { Caller } from "../auth/key-ring.ts";
 import type { ApiDependencies } from "../dependencies.ts";
+import { inTurn } from "../http/body-share.ts";
 import { requestIdOf, setRequestId } from "../http/request-id.ts";
 import { createFindRequest, type FindRequest, type FoundRequest } from "./find-request.ts";
 import { fingerprintOf, idempotencyKeyOf, idempotencyKeyReused } from "./idempotency-key.ts";
@@ -33,7 +34,8 @@ export type ClaimedRequest = { existing: FoundRequest } | NewRequestClaim;
 export interface ClaimedCall {
   caller: Caller;
   endpoint: string;
-  input: Json;
+  /** Gives the input as it is compared; asked only when it is. */
+  readInput(): Json | Promise<Json>;
 }
 
 /** Longest pause between two tries to store a claim that was made without PostgreSQL, and the most tries. */
@@ -73,7 +75,8 @@ class RequestClaims {
     const key = idempotencyKeyOf(c);
     const seconds = key === undefined ? await this.#sameInputSeconds(call.caller) : LIMITS.idempotencySeconds;
     if (seconds === 0) return undefined;
-    const fingerprint = fingerprintOf(call.endpoint, call.input);
+    const input = await call.readInput();
+    const fingerprint = await inTurn(c, () => fingerprintOf(call.endpoint, input));
     const { ownerId, keyId } = call.caller;
     const name: ClaimName = {
       ownerId,

@@ -24,6 +24,7 @@ import {
 import type { Route } from "../../registry/registry.ts";
 import type { Caller } from "../auth/key-ring.ts";
 import type { ApiDependencies } from "../dependencies.ts";
+import { inTurn } from "../http/body-share.ts";
 import { requestIdOf } from "../http/request-id.ts";
 import { Reservations } from "../limits/reservations.ts";
 import { EXECUTION, openExecution } from "../pipelines/execution.ts";
@@ -99,7 +100,7 @@ export async function readSubmission(
     named === EXECUTION
       ? await openExecution(api.checkDefinition, caller, body)
       : { route: named, raw: body };
-  const checked = await route.checkInput(withoutOwnSignatures(raw, caller.ownerId));
+  const checked = await inTurn(c, () => route.checkInput(withoutOwnSignatures(raw, caller.ownerId)));
   if ("faults" in checked) throw new TemperaError("input_invalid", undefined, { faults: checked.faults });
   const { options, retryOf } = await readCallerOptions(api, c, caller, { direct });
   const { requestId, storeIo } = options;

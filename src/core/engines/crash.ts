@@ -3,7 +3,8 @@
  * last hour decide how the next request of the same owner is treated (docs/decisions/0039): whether it is
  * refused, and with whom it may share an engine.
  */
-import { inputHash } from "../json/input-hash.ts";
+import { createHash } from "node:crypto";
+import { canonicalJson } from "../json/input-hash.ts";
 import type { Json } from "../json/json.ts";
 import { LIMITS } from "../limits.ts";
 import type { EngineRun } from "./engine.ts";
@@ -57,7 +58,9 @@ const INNOCENT: Treatment = { alone: false, apart: false };
  */
 export function crashDigest({ input, files = [] }: Pick<EngineRun, "input" | "files">): string {
   const { seed: _, ...rest } = input;
-  return inputHash({ input: rest, files: files.map(({ sha256 }) => sha256) } as Json);
+  const text = canonicalJson({ input: rest, files: files.map(({ sha256 }) => sha256) } as Json);
+  // Not `inputHash`, which is made for workflow code: a long prompt would hold the worker's event loop.
+  return createHash("sha256").update(text).digest("hex");
 }
 
 /**

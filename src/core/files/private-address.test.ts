@@ -49,6 +49,13 @@ describe("an input", () => {
     expect(withoutOwnSignatures(input, "ann")).toBe(input);
   });
 
+  it("keeps the order and the names of its fields", () => {
+    const text = `{"a":1,"__proto__":{"b":"${signed("ann", 1_000)}"},"c":2}`;
+    expect(JSON.stringify(withoutOwnSignatures(JSON.parse(text), "ann"))).toBe(
+      `{"a":1,"__proto__":{"b":"${ADDRESS}${SIGNATURE_MARK}"},"c":2}`,
+    );
+  });
+
   it("is not copied when nothing in it is signed", () => {
     const input = { a: [1, { b: ["x", null, true] }], c: "?identity=" };
     expect(withoutOwnSignatures(input, "ann")).toBe(input);

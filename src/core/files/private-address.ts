@@ -74,6 +74,13 @@ export function mapTexts(value: Json, map: (text: string) => string): Json {
     }
     return copy ?? value;
   }
-  const entries = Object.entries(value).map(([name, item]) => [name, mapTexts(item, map)] as const);
-  return entries.every(([name, item]) => item === value[name]) ? value : Object.fromEntries(entries);
+  const changed: [string, Json][] = [];
+  for (const name of Object.keys(value)) {
+    const item = value[name] as Json;
+    const mapped = mapTexts(item, map);
+    if (mapped !== item) changed.push([name, mapped]);
+  }
+  if (changed.length === 0) return value;
+  // Not by assignment, which would set the prototype for the name `__proto__`.
+  return Object.fromEntries([...Object.entries(value), ...changed]);
 }

@@ -31,7 +31,8 @@ const AFTER_FAILED_CONNECTION_MS = 20;
 interface Call {
   method?: "GET" | "POST" | "PUT" | "PATCH";
   path: string;
-  body?: object;
+  /** JSON; a large one is written once, so that the attacker keeps the server busy and not itself. */
+  body?: object | string;
   headers?: Record<string, string>;
 }
 
@@ -61,7 +62,7 @@ const callsOf =
               ...(body && { "content-type": "application/json" }),
               ...headers,
             },
-            ...(body && { body: JSON.stringify(body) }),
+            ...(body && { body: typeof body === "string" ? body : JSON.stringify(body) }),
             dispatcher: agent,
           });
           await answer.body.dump();
@@ -186,8 +187,12 @@ const workflow = (name: string, nodes: object, input: object): object => ({
 });
 
 const PROMPT = { prompt: { name: "prompt", label: "Prompt", type: "string", required: true, modelId: "n0" } };
-/** Takes the parser long, and no model takes it. */
-const MANY_VALUES = Array.from({ length: 190_000 }, (_, n) => n);
+/** More values than a body may have. */
+const MANY_VALUES = JSON.stringify({ prompt: Array.from({ length: 190_000 }, (_, n) => n) });
+/** Nearly as many as it may have, in the form that takes longest: fields that the model does not know. */
+const MANY_FIELDS = JSON.stringify(
+  Object.fromEntries(Array.from({ length: 19_900 }, (_, n) => [`field_${n}`, n])),
+);
 const BODY_BYTES = 19 * 2 ** 20;
 
 export const ATTACKS: Record<string, Attack> = {
@@ -214,7 +219,13 @@ export const ATTACKS: Record<string, Attack> = {
     path: "/rest/workflows/",
     body: workflow(`heavy-${n}`, { n0: manyNodes().n0 }, heavySchema(n)),
   })),
-  "inputs of 190,000 values": callsOf(() => ({ path: `/queue/${STUB}`, body: { prompt: MANY_VALUES } })),
+  "inputs of 190,000 values": callsOf(() => ({ path: `/queue/${STUB}`, body: MANY_VALUES })),
+  "inputs of 19,900 fields": callsOf(() => ({ path: `/queue/${STUB}`, body: MANY_FIELDS })),
+  "inputs of 19,900 fields with an idempotency key": callsOf((_, n) => ({
+    path: `/queue/${STUB}`,
+    body: MANY_FIELDS,
+    headers: { "idempotency-key": `many-${n}` },
+  })),
   "40 nodes at once": callsOf((_, n) =>
     n === 0
       ? { path: "/rest/workflows/", body: workflow("forty", manyNodes(), PROMPT) }
