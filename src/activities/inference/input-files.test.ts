@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, symlink } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Readable } from "node:stream";
@@ -36,6 +36,23 @@ const unexpected = () => Promise.reject(new Error("no download was expected"));
 const textDownload = (body: string) => ({
   contentType: "text/plain",
   body: Readable.from([Buffer.from(body)], { objectMode: false }),
+});
+
+it("names this worker's disk when it is full, and leaves nothing there", async () => {
+  // Whatever is written to this device fails with ENOSPC.
+  const download = async () => {
+    const [input = ""] = await readdir(folder);
+    await symlink("/dev/full", join(folder, input, "0"));
+    return textDownload("bytes");
+  };
+  const fetching = fetcher(download)({ file_url: "https://files.example.com/a" }, "ann", NEVER);
+  await expect(fetching).rejects.toMatchObject({
+    code: "store_full",
+    store: "GPU worker's disk",
+    message:
+      "The GPU worker's disk has no space left (ENOSPC); free space on it, or set TMPDIR to a folder with more.",
+  });
+  expect(await readdir(folder)).toEqual([]);
 });
 
 describe("a data URI", () => {

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { setTimeout as delay } from "node:timers/promises";
+import { diskFull } from "../../core/errors/store-failure.ts";
 import { isTemperaError, TemperaError } from "../../core/errors/tempera-error.ts";
 import { type ContentCoding, decodeContent, Undecodable } from "../../core/files/content-coding.ts";
 import { codingOfKey } from "../../core/files/file.ts";
@@ -27,7 +28,7 @@ export interface FetchedInput extends AsyncDisposable {
  * removes them.
  *
  * Rejects with `file_download_error`, `file_too_large`, or `file_unavailable` when a host has failed at each
- * try; their faults name the field (contract §7.1).
+ * try; their faults name the field (contract §7.1). Rejects with `store_full` when this worker's disk is.
  */
 export type FetchInput = (input: JsonObject, ownerId: string, signal: AbortSignal) => Promise<FetchedInput>;
 
@@ -57,7 +58,9 @@ export function createFetchInput(dependencies: FetchInputDependencies): FetchInp
     const urls = inputUrls(input);
     if (urls.length === 0) return { input, files: [], [Symbol.asyncDispose]: async () => {} };
     assertCount(urls);
-    const folder = await mkdtemp(join(dependencies.folder, "input-"));
+    const folder = await mkdtemp(join(dependencies.folder, "input-")).catch((error) => {
+      throw ofDisk(error);
+    });
     const remove = () => rm(folder, { recursive: true, force: true });
     const downloads = new InputDownloads(dependencies, { input, ownerId, folder, signal });
     try {
@@ -273,10 +276,17 @@ async function save(
       yield chunk;
     }
   };
-  await pipeline(Readable.from(counted(), { objectMode: false }), createWriteStream(path, { mode: 0o600 }), {
-    signal,
+  const source = Readable.from(counted(), { objectMode: false });
+  await pipeline(source, createWriteStream(path, { mode: 0o600 }), { signal }).catch((error) => {
+    throw ofDisk(error);
   });
   return { path, contentType, bytes, sha256: hash.digest("hex") };
+}
+
+/** Returns an error as that of this worker's disk, when it is full: the request waits until it is not. */
+function ofDisk(error: unknown): unknown {
+  const remedy = "free space on it, or set TMPDIR to a folder with more";
+  return diskFull("GPU worker's disk", error, remedy) ?? error;
 }
 
 /** Sets the value at a location of the input. */

@@ -4,18 +4,13 @@ import { mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from "nod
 import { basename, dirname, join } from "node:path";
 import { Readable, Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
-import { READ_ONLY, storeFull } from "../../core/errors/store-failure.ts";
+import { diskFull } from "../../core/errors/store-failure.ts";
 import { isTemperaError, TemperaError } from "../../core/errors/tempera-error.ts";
 import type { ListedObject, ObjectInfo, ObjectStore, PartsUpload } from "../../core/files/object-store.ts";
 import { objectBody } from "./object-body.ts";
 import { checkRange, objectFolder, objectKey } from "./object-key.ts";
 
-/** Error codes of a file system that takes no writes, each with its fault. */
-const FULL = new Map([
-  ["ENOSPC", "has no space left"],
-  ["EDQUOT", "has used up its quota"],
-  ["EROFS", READ_ONLY],
-]);
+const FULL_REMEDY = "free space on its disk, or set TEMPERA_DATA to a folder with more";
 const MISSING = new Set(["ENOENT", "ENOTDIR"]);
 
 const UPLOAD_ID = /^[0-9a-f-]{36}$/;
@@ -58,16 +53,15 @@ class ObjectFiles {
   failed(error: unknown): unknown {
     const { code, message } = error as NodeJS.ErrnoException;
     if (isTemperaError(error) || typeof code !== "string") return error;
-    const fault = FULL.get(code);
-    if (fault !== undefined) {
-      const remedy = "free space on its disk, or set TEMPERA_DATA to a folder with more";
-      return storeFull("object store", `${fault} (${code})`, remedy, error);
-    }
-    return new TemperaError(
-      "store_unavailable",
-      `Files in ${this.folder} cannot be used (${message}); ` +
-        "correct that, or set TEMPERA_DATA to another folder.",
-      { cause: error, store: "object store" },
+    const full = diskFull("object store", error, FULL_REMEDY);
+    return (
+      full ??
+      new TemperaError(
+        "store_unavailable",
+        `Files in ${this.folder} cannot be used (${message}); ` +
+          "correct that, or set TEMPERA_DATA to another folder.",
+        { cause: error, store: "object store" },
+      )
     );
   }
 
@@ -99,8 +93,8 @@ class ObjectFiles {
       content.stream.destroy();
       await rm(partial, { force: true }).catch(() => {});
       // An error of the source passes through, unless it is a full disk, which may be this one.
-      const full = FULL.has((error as NodeJS.ErrnoException).code ?? "");
-      throw content.broke(error) && !full ? error : this.failed(error);
+      const isFull = diskFull("object store", error, FULL_REMEDY) !== undefined;
+      throw content.broke(error) && !isFull ? error : this.failed(error);
     }
   }
 

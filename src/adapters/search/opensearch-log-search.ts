@@ -1,3 +1,4 @@
+import { READ_ONLY, storeFull } from "../../core/errors/store-failure.ts";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { writeJson } from "../../core/json/exact-json.ts";
 import type { FoundLine, LineQuery, LoggedRequest, LogSearch } from "../../core/requests/log-search.ts";
@@ -147,6 +148,15 @@ const documentsOf = (request: LoggedRequest): LineDocument[] =>
     at: atMs,
   }));
 
+/** The error of a server whose index takes no writes: by an operator's setting, or because its disk is full. */
+const BLOCKED = "cluster_block_exception";
+
+/** Tells whether a bulk change was refused because the index takes no writes. */
+function isBlocked(reply: unknown): boolean {
+  const { items = [] } = (reply ?? {}) as { items?: Record<string, { error?: { type?: string } }>[] };
+  return items.some((item) => Object.values(item).some(({ error }) => error?.type === BLOCKED));
+}
+
 /** One index of a server; it is created before the first use. */
 class LogIndex {
   readonly #base: string;
@@ -179,11 +189,15 @@ class LogIndex {
     await this.#create();
     const body = `${values.map((value) => writeJson(value)).join("\n")}\n`;
     const { status, reply } = await this.#send("POST", `${this.#index}/_bulk`, body, "application/x-ndjson");
-    if (status !== 200 || (reply as { errors?: boolean } | undefined)?.errors)
-      throw new TemperaError(
-        "store_unavailable",
-        `The log search did not accept a change of ${values.length} lines (HTTP ${status}).`,
-      );
+    if (status === 200 && !(reply as { errors?: boolean } | undefined)?.errors) return;
+    if (isBlocked(reply)) {
+      const remedy = "free space on its disk, or remove the block from its index";
+      throw storeFull("log search", `${READ_ONLY} (${BLOCKED})`, remedy, reply);
+    }
+    throw new TemperaError(
+      "store_unavailable",
+      `The log search did not accept a change of ${values.length} lines (HTTP ${status}).`,
+    );
   }
 
   /** Makes the latest changes visible to searches. */

@@ -7,6 +7,13 @@ import { isTemperaError, type StoreName, TemperaError } from "./tempera-error.ts
 /** The fault of a store that is read-only, for `storeFull`. */
 export const READ_ONLY = "accepts only reads";
 
+/** Error codes of a file system that takes no writes, each with its fault. */
+const FULL_DISK = new Map([
+  ["ENOSPC", "has no space left"],
+  ["EDQUOT", "has used up its quota"],
+  ["EROFS", READ_ONLY],
+]);
+
 type StoreFailure = TemperaError & { code: "store_unavailable" | "store_full" };
 
 /** Tells whether a store failed, so that the same call may succeed when the store is well again. */
@@ -22,6 +29,18 @@ export function isStoreFailure(error: unknown): error is StoreFailure {
  */
 export function storeFull(store: StoreName, fault: string, remedy: string, cause: unknown): TemperaError {
   return new TemperaError("store_full", `${nameOf(store)} ${fault}; ${remedy}.`, { store, cause });
+}
+
+/**
+ * Returns the error of a store whose disk takes no writes, or `undefined` when the file system failed for
+ * another reason.
+ *
+ * @param remedy as for `storeFull`
+ */
+export function diskFull(store: StoreName, error: unknown, remedy: string): TemperaError | undefined {
+  const code = (error as NodeJS.ErrnoException | undefined)?.code ?? "";
+  const fault = FULL_DISK.get(code);
+  return fault === undefined ? undefined : storeFull(store, `${fault} (${code})`, remedy, error);
 }
 
 /** Returns the sentence about a failed store for callers, who need neither its address nor the cause. */

@@ -23,7 +23,7 @@ export interface ErrorInfo {
 }
 
 /** The stores as errors name them to callers, without address. */
-export type StoreName = "object store" | "PostgreSQL" | "Redis";
+export type StoreName = "object store" | "PostgreSQL" | "Redis" | "GPU worker's disk" | "log search";
 
 /** The error class of this program: a code of the catalogue, a message, and faults with `input_invalid`. */
 export class TemperaError extends Error {

@@ -54,7 +54,8 @@ export interface LoggedRequest {
  * Searches the log lines of ended requests. Results are grouped by request: the newest request first, and of
  * each request the newest line first.
  *
- * Every method rejects with `store_unavailable` when the search service cannot be reached.
+ * Every method rejects with `store_unavailable` when the search service cannot be reached, and those that
+ * change something with `store_full` when it takes no writes.
  */
 export interface LogSearch {
   search(query: LineQuery): Promise<{ lines: FoundLine[]; next?: LineCursor }>;

@@ -228,6 +228,37 @@ describe.each<[string, boolean, () => LogSearch]>([
   });
 });
 
+it.skipIf(objection !== undefined)("names an index that takes no writes", async () => {
+  const index = `logs-${randomUUID()}`;
+  const search = createOpenSearchLogSearch({ url: searchUrl ?? "", index });
+  const line = { attempt: 1, level: "INFO" as const, message: "a line", id: "1", atMs: NOW_MS };
+  const request = {
+    requestId: newRequestId(),
+    ownerId: "owner",
+    endpoint: "a/b",
+    version: "1.0.0",
+    submittedAtMs: NOW_MS,
+    lines: [line],
+  };
+  await search.index(request);
+  const setBlock = (write: boolean) =>
+    fetch(`${searchUrl}/${index}/_settings`, {
+      method: "PUT",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ "index.blocks.write": write }),
+    });
+  expect((await setBlock(true)).status).toBe(200);
+  await expect(search.index({ ...request, requestId: newRequestId() })).rejects.toMatchObject({
+    code: "store_full",
+    message:
+      "The log search accepts only reads (cluster_block_exception); " +
+      "free space on its disk, or remove the block from its index.",
+  });
+  await expect(search.remove([request.requestId])).rejects.toMatchObject({ code: "store_full" });
+  expect((await setBlock(false)).status).toBe(200);
+  await search.index({ ...request, requestId: newRequestId() });
+});
+
 it("reports an unavailable search in one line with its remedy and without its password", async () => {
   const search = createOpenSearchLogSearch({ url: "http://user:secret@127.0.0.1:1", index: "logs" });
   const { message, code } = (await search

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Readable } from "node:stream";
@@ -100,4 +100,23 @@ it("fetches a model again after it was dropped", async () => {
   expect(await readdir(folder)).toEqual([]);
   await cache.ensure("d1", FILES, NEVER);
   expect(objects.gets).toHaveLength(4);
+});
+
+it("names this worker's disk when it is full, and leaves nothing there", async () => {
+  const objects = store();
+  const get = async (key: string) => {
+    const [partial = ""] = await readdir(folder);
+    // Whatever is written to this device fails with ENOSPC.
+    if (key === "weights/1") await symlink("/dev/full", join(folder, partial, "a.onnx"));
+    return objects.get(key);
+  };
+  const cache = await openWeightsCache({ folder, objects: { get } });
+  await expect(cache.ensure("d1", FILES, NEVER)).rejects.toMatchObject({
+    code: "store_full",
+    store: "GPU worker's disk",
+    message: expect.stringMatching(
+      /^The GPU worker's disk has no space left \(ENOSPC\); free space for .+\.$/,
+    ),
+  });
+  expect(await readdir(folder)).toEqual([]);
 });

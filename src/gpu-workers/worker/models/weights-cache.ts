@@ -7,6 +7,7 @@ import { createReadStream, createWriteStream } from "node:fs";
 import { mkdir, readdir, rename, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { pipeline } from "node:stream/promises";
+import { diskFull } from "../../../core/errors/store-failure.ts";
 import { TemperaError } from "../../../core/errors/tempera-error.ts";
 import type { ObjectStore } from "../../../core/files/object-store.ts";
 import { LIMITS } from "../../../core/limits.ts";
@@ -18,8 +19,9 @@ export interface WeightsCache {
    * when the folder is not there. A folder that an earlier process left is verified once, and fetched again
    * when any byte differs.
    *
-   * Rejects with `store_unavailable`, with `internal_error` for bytes that are not what was published, or
-   * with the signal's reason. The folder never holds a part of a model.
+   * Rejects with `store_unavailable`, with `store_full` for the worker's own disk, with `internal_error` for
+   * bytes that are not what was published, or with the signal's reason. The folder never holds a part of a
+   * model.
    *
    * @param digest digest of the model version: the folder's name
    */
@@ -72,6 +74,9 @@ export async function openWeightsCache({
       });
       verified.add(digest);
       return target;
+    } catch (error) {
+      const remedy = `free space for ${folder}, or set TEMPERA_WEIGHTS to another folder`;
+      throw diskFull("GPU worker's disk", error, remedy) ?? error;
     } finally {
       await rm(partial, { recursive: true, force: true });
     }
