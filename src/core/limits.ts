@@ -211,8 +211,13 @@ export const LIMITS = {
   schemaBytesMax: 4 * 1024 * 1024,
   /** Levels of a model's schema: it is compiled recursively. */
   schemaDepthMax: 64,
-  /** Values of a model's schema, or of what a restriction accepts: compiling them takes half a second. */
+  /** Values of a model's schema, or of what a restriction accepts. */
   schemaValuesMax: 5_000,
+  /**
+   * Weight of a model's input schema and restrictions (`schema-weight.ts`): compiling them holds the event loop
+   * of a gateway for some 40 ms. The heaviest schema of the models in this repository weighs under 100.
+   */
+  schemaWeightMax: 1_000,
   /** Weight files of a model that a GPU worker fetches concurrently. */
   weightsAtOnce: 4,
   /**
@@ -561,6 +566,10 @@ export const LIMITS = {
   authFailuresMax: 60,
   /** Length of that window; the address is served again when it has passed since the last wrong key. */
   authFailureWindowSeconds: 30,
+  /** Time for which the refusal of an address with too many wrong keys waits. */
+  authRefusalMs: 500,
+  /** Refusals of one address that wait; each holds a call. Further ones are answered at once. */
+  authRefusalsWaitingMax: 64,
   /** Addresses that are watched for wrong keys concurrently. */
   authFailureAddressesMax: 100_000,
   /** HTTP over WebSocket: silence after which an idle socket is closed. */

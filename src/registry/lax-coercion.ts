@@ -33,7 +33,8 @@ export function createCoercer(root: JsonSchema): Coerce {
   const coerce = (value: Json, schema: Json | undefined, depth: number): Json => {
     if (!isObject(schema) || depth > DEPTH_MAX) return value;
     let result = value;
-    if (typeof schema.$ref === "string") result = coerce(result, at(root, schema.$ref), depth + 1);
+    if (typeof schema.$ref === "string")
+      result = coerce(result, followReference(root, schema.$ref), depth + 1);
     for (const part of listOf(schema.allOf)) result = coerce(result, part, depth + 1);
     const branches = listOf(schema.anyOf ?? schema.oneOf);
     if (branches.length > 0) result = coerceUnion(result, branches, depth + 1);
@@ -93,12 +94,12 @@ const typesOf = ({ type }: JsonObject): string[] =>
 
 /** Tells whether a branch describes the same kind of value: an object or a list. */
 function kindFits(branch: JsonSchema, value: Json, root: JsonSchema): boolean {
-  const schema = typeof branch.$ref === "string" ? at(root, branch.$ref) : branch;
+  const schema = typeof branch.$ref === "string" ? followReference(root, branch.$ref) : branch;
   return isObject(schema) && typesOf(schema).includes(Array.isArray(value) ? "array" : "object");
 }
 
 /** Follows a reference within a document: `#/$defs/Size`. */
-function at(root: JsonSchema, reference: string): Json | undefined {
+export function followReference(root: JsonSchema, reference: string): Json | undefined {
   if (reference !== "#" && !reference.startsWith("#/")) return undefined;
   let found: Json | undefined = root as JsonObject;
   for (const part of reference.split("/").slice(1)) {

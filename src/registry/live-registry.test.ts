@@ -59,6 +59,8 @@ function stage({ isWithheld }: Pick<Registry, "isWithheld"> = {}) {
       return reads;
     },
     contentReads: 0,
+    /** Lines of the log. */
+    errors: [] as string[],
     /** Runs once, after the versions were read and before anything else. */
     between: undefined as (() => void) | undefined,
     set away(now: boolean) {
@@ -67,8 +69,14 @@ function stage({ isWithheld }: Pick<Registry, "isWithheld"> = {}) {
     notify: () => {
       for (const listener of listeners) listener();
     },
-    publish(endpoint: string, version: string, state: VersionState = "enabled", files: WeightFile[] = []) {
-      const { folder: _, ...content } = model(endpoint, version);
+    publish(
+      endpoint: string,
+      version: string,
+      state: VersionState = "enabled",
+      files: WeightFile[] = [],
+      fields: Partial<ModelVersion> = {},
+    ) {
+      const { folder: _, ...content } = { ...model(endpoint, version), ...fields };
       const head = {
         endpoint,
         version,
@@ -127,7 +135,7 @@ function stage({ isWithheld }: Pick<Registry, "isWithheld"> = {}) {
             return async () => void listeners.delete(listener);
           },
         },
-        log: { debug() {}, info() {}, warn() {}, error() {} },
+        log: { debug() {}, info() {}, warn() {}, error: (_, message) => void this.errors.push(message) },
         ...(pollMs !== undefined && { pollMs }),
       });
     },
@@ -305,5 +313,42 @@ describe("flags", () => {
     expect(on / owners.length).toBeGreaterThan(0.26);
     expect(on / owners.length).toBeLessThan(0.34);
     expect(registry.isOn("workflow", "acme/folder", "owner-1")).toBe(true);
+  });
+});
+
+describe("a version whose schema takes too long to compile", () => {
+  const fields = Array.from({ length: 1_333 }, (_, at) => [`f${at}`, { type: "string", title: "x" }]);
+  const schemas = {
+    input: { type: "object", properties: Object.fromEntries(fields) },
+    output: { type: "object" },
+  };
+  const reason = expect.stringMatching(/^schemas\/input\.json: takes too long to compile: .* more than 1000/);
+
+  it("is not served, and listed with the reason; the version before it goes on", async () => {
+    const store = stage();
+    store.publish("acme/pushed", "1.0.0");
+    store.publish("acme/pushed", "2.0.0", "enabled", [], { schemas });
+    await using registry = await store.open();
+    expect(registry.route("acme/pushed")?.model?.version).toBe("1.0.0");
+    expect(registry.find("acme/pushed", "2.0.0")).toBeUndefined();
+    expect(registry.refused()).toEqual([
+      expect.objectContaining({ endpoint: "acme/pushed", version: "2.0.0", state: "enabled", reason }),
+    ]);
+    store.publish("acme/other", "1.0.0");
+    await registry.refresh();
+    expect(store.errors).toEqual([
+      expect.stringMatching(/^acme\/pushed 2\.0\.0 is not served: schemas\/input\.json: takes too long/),
+    ]);
+  });
+
+  it("is no longer listed as refused once it is removed from the store or mended", async () => {
+    const store = stage();
+    store.publish("acme/pushed", "2.0.0", "enabled", [], { schemas });
+    await using registry = await store.open();
+    expect(registry.refused()).toHaveLength(1);
+    store.publish("acme/pushed", "2.0.0");
+    await registry.refresh();
+    expect(registry.refused()).toEqual([]);
+    expect(registry.route("acme/pushed")?.model?.version).toBe("2.0.0");
   });
 });

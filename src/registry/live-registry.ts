@@ -24,6 +24,7 @@ import type { Log } from "../core/operations/log.ts";
 import { createInputCheck } from "./input-check.ts";
 import type { VerifyVersion } from "./packages/verify-version.ts";
 import { byEndpoint, type ModelRoute, type Registry } from "./registry.ts";
+import { weightFault } from "./schema-weight.ts";
 
 /** A published version. Its folder is empty: the GPU worker that runs it fetches its weights. */
 export interface LiveVersion extends PublishedHead {
@@ -31,9 +32,16 @@ export interface LiveVersion extends PublishedHead {
   files: WeightFile[];
 }
 
+/** A published version that is not served, for a reason that a push with another content mends. */
+export interface RefusedVersion extends PublishedHead {
+  reason: string;
+}
+
 export interface LiveRegistry extends Registry, Flags, AsyncDisposable {
-  /** Lists every published version, in any state. */
+  /** Lists every published version, in any state, without the refused ones. */
   published(): LiveVersion[];
+  /** Lists the published versions that are not served for their signature or their schemas. */
+  refused(): RefusedVersion[];
   /** Lists the versions of the models folder, which are always enabled. */
   inFolder(): ModelVersion[];
   /** Finds the running rollout of an endpoint. */
@@ -87,8 +95,8 @@ class RegistryState {
   /** By endpoint and version. Manifests and schemas never change, so they are read once. */
   #versions = new Map<string, LiveVersion>();
   #marks: Partial<Record<RegistryPart, string>> = {};
-  /** The revisions of versions that were refused, by endpoint and version. */
-  readonly #refused = new Map<string, number>();
+  /** By endpoint and version. */
+  #refused = new Map<string, RefusedVersion>();
   /** The input checks, which take long to compile, are reused while a version exists. */
   readonly #routes = new Map<ModelVersion, ModelRoute>();
   rollouts: Rollout[] = [];
@@ -103,6 +111,10 @@ class RegistryState {
 
   get published(): LiveVersion[] {
     return [...this.#versions.values()].sort(byEndpoint);
+  }
+
+  get refused(): RefusedVersion[] {
+    return [...this.#refused.values()].sort(byEndpoint);
   }
 
   /** Reads the parts that have changed. Returns true when versions or rollouts are among them. */
@@ -135,6 +147,7 @@ class RegistryState {
     const { versions, log } = this.#dependencies;
     const inFolder = new Set(this.#folder.map(keyOf));
     const fresh = new Map<string, LiveVersion>();
+    const refused = new Map<string, RefusedVersion>();
     for (const head of await versions.heads()) {
       const key = keyOf(head);
       const before = this.#versions.get(key);
@@ -151,27 +164,37 @@ class RegistryState {
         log.warn({ endpoint, version }, "is in the models folder and published too: the folder's is served");
         continue;
       }
-      const verified = await this.#verified(content, head);
-      if (!verified) continue;
-      const model = isSame ? before.model : { ...verified, folder: "", publishedAtMs: head.pushedAtMs };
+      const checked = await this.#check(content, head);
+      if ("fault" in checked) {
+        refused.set(key, { ...head, reason: checked.fault });
+        continue;
+      }
+      const model = isSame ? before.model : { ...checked, folder: "", publishedAtMs: head.pushedAtMs };
       fresh.set(key, { ...head, model, files: content.files });
     }
+    this.#logNewly(refused);
+    this.#refused = refused;
     return fresh;
   }
 
-  /** Gives the content of a version, or logs once why it is not served. */
-  async #verified(content: PublishedVersion, head: PublishedHead): Promise<VersionContent | undefined> {
-    const { verify, log } = this.#dependencies;
+  /** Gives the content of a version, or the reason why it is not served. */
+  async #check(content: PublishedVersion, head: PublishedHead): Promise<VersionContent | { fault: string }> {
+    const { verify } = this.#dependencies;
     const verified = verify ? await verify(content, head) : content.model;
-    if (!("fault" in verified)) return verified;
-    const { endpoint, version, revision, state } = head;
-    if (state !== "removed" && this.#refused.get(keyOf(head)) !== revision)
-      log.error(
-        { endpoint, version },
-        `${endpoint} ${version} is not served: ${verified.fault}. Sign its package and push it again.`,
-      );
-    this.#refused.set(keyOf(head), revision);
-    return undefined;
+    if ("fault" in verified) return verified;
+    const tooHeavy = weightFault(verified);
+    return tooHeavy ? { fault: `schemas/input.json: ${tooHeavy}` } : verified;
+  }
+
+  /** Logs once why a version is not served. */
+  #logNewly(refused: ReadonlyMap<string, RefusedVersion>): void {
+    for (const [key, { endpoint, version, revision, state, reason }] of refused)
+      if (state !== "removed" && this.#refused.get(key)?.revision !== revision)
+        this.#dependencies.log.error(
+          { endpoint, version },
+          `${endpoint} ${version} is not served: ${reason}. Mend its package, sign it where signatures are ` +
+            "required, and push it again.",
+        );
   }
 
   #makeTables(): LookupTables {
@@ -246,6 +269,7 @@ export async function createLiveRegistry(dependencies: LiveRegistryDependencies)
     coercion: base.coercion,
     isOn: (kind, name, ownerId) => state.flags.isOn(kind, name, ownerId),
     published: () => state.published,
+    refused: () => state.refused,
     inFolder: () => folder,
     rollout: (endpoint) => state.rollouts.find((each) => each.endpoint === endpoint),
     refresh,

@@ -67,6 +67,9 @@ function addPackage(
   if (output !== null) write(`schemas/models/${path}/output.json`, output);
 }
 
+const manyFields = (count: number): JsonObject =>
+  Object.fromEntries(Array.from({ length: count }, (_, at) => [`f${at}`, { type: "string" }]));
+
 const load = () => loadRegistry({ modelsFolder: join(root, "models"), schemasFolder: join(root, "schemas") });
 
 /** Every fault, each as `<folder>: <fault>`. */
@@ -232,6 +235,25 @@ describe("a faulty package is refused for", () => {
       "a schema with too many names",
       { input: `{"type":"object","properties":{},"required":["a"${',"b"'.repeat(5_000)}]}` },
       /input\.json: has more than 5000 values/,
+    ],
+    [
+      "an input schema that would hold the event loop of gateways while it is compiled",
+      { input: JSON.stringify({ type: "object", properties: manyFields(1_333) }) },
+      /input\.json: takes too long to compile: .* weighs more than 1000; give it fewer fields/,
+    ],
+    [
+      "restrictions that would, with the schema",
+      {
+        manifest: {
+          restrictions: ["a", "b", "c"].map((field) => ({
+            field,
+            accepts: { properties: manyFields(200) },
+            message: "x",
+          })),
+        },
+        input: JSON.stringify({ type: "object", properties: { a: {}, b: {}, c: {} } }),
+      },
+      /input\.json: takes too long to compile: with the restrictions it weighs more than 1000/,
     ],
     [
       "a manifest that is nested too deep",

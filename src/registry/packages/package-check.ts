@@ -23,6 +23,7 @@ import type {
 import type { VersionContent } from "../../core/models/published-version.ts";
 import type { Log } from "../../core/operations/log.ts";
 import { linearPattern } from "../linear-pattern.ts";
+import { weightFault } from "../schema-weight.ts";
 
 /** The parsed `model.yaml`; `schemas/manifest.json` describes each field. */
 export interface Manifest {
@@ -136,6 +137,9 @@ export async function checkPackage(
   };
   const schemas = { input: schemaNamed("input"), output: schemaNamed("output") };
   faults.push(...restrictionFaults(manifest.restrictions, schemas.input));
+  const { restrictions } = manifest;
+  const tooHeavy = faults.length === 0 ? weightFault({ schemas, restrictions }) : undefined;
+  if (tooHeavy) faults.push(`${schemaOf("input").label}: ${tooHeavy}`);
 
   // On a disk a name is a file or a folder; an archive can have both.
   for (const file of Object.keys(manifest.files))
@@ -172,7 +176,7 @@ function compile(schema: JsonObject): void {
     validateFormats: false,
     logger: false,
     inlineRefs: false,
-    code: { regExp: linearPattern },
+    code: { regExp: linearPattern, optimize: false },
   });
   ajv.compile(mapIntegers(schema, Number) as JsonObject);
 }
