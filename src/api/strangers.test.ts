@@ -9,7 +9,9 @@ import { connect, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
+import { encode } from "@msgpack/msgpack";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { WebSocket } from "ws";
 import { createMemoryEventLog } from "../adapters/memory/event-log.ts";
 import { createMemoryQuotas } from "../adapters/memory/quotas.ts";
 import { openLocalAuthority } from "../adapters/tls/local-authority.ts";
@@ -25,6 +27,7 @@ import { createGateway } from "./gateway.ts";
 import { type HttpServer, listen } from "./http/listen.ts";
 import { type Budgets, createBudgets } from "./limits/budgets.ts";
 import { createOwnerLimits } from "./limits/owner-limits.ts";
+import { Turns } from "./limits/turns.ts";
 import { createSockets, type Sockets } from "./realtime/sockets.ts";
 
 const MODEL = {
@@ -61,6 +64,10 @@ const REQUEST = {
 const log = { debug() {}, info() {}, warn() {}, error() {} };
 
 let budgets: Budgets;
+/** Time that a piece of work takes by the clock of the gateway's turns. */
+let pieceMs: number;
+/** Ends of the rests after pieces that took long. */
+let rests: (() => void)[];
 let plan: PlanLimits;
 let events: ReturnType<typeof createMemoryEventLog>;
 let sockets: Sockets;
@@ -83,7 +90,16 @@ beforeEach(async () => {
   connections = [];
   sessions = [];
   plan = {};
-  budgets = createBudgets(() => LIMITS_HERE);
+  [pieceMs, rests] = [0, []];
+  let nowMs = 0;
+  const turns = new Turns({
+    nowMs: () => {
+      nowMs += pieceMs;
+      return nowMs;
+    },
+    rest: () => new Promise<void>((wake) => void rests.push(wake)),
+  });
+  budgets = createBudgets(() => LIMITS_HERE, turns);
   events = createMemoryEventLog();
   const found = {
     requestId: REQUEST_ID,
@@ -166,7 +182,8 @@ function endAttack(): void {
 
 /** Waits until nothing is held of any budget. */
 async function nothingIsHeld(): Promise<void> {
-  await expect.poll(() => Object.values(budgets).map(({ held }) => held)).toEqual([0, 0, 0]);
+  const { sockets, openCalls, bodies } = budgets;
+  await expect.poll(() => [sockets, openCalls, bodies].map(({ held }) => held)).toEqual([0, 0, 0]);
 }
 
 /** The beginning of a call; its status comes with its answer. */
@@ -429,6 +446,38 @@ describe("sockets", () => {
     expect(budgets.bodies.held).toBeLessThanOrEqual(LIMITS_HERE.bodiesBytesOfOwnerMax);
     expect(await call("bob", "POST", "/queue/a/b", input(BODY_BYTES))).toBe(200);
     endAttack();
+    await nothingIsHeld();
+  });
+
+  it("with large frames of one owner are not read while it rests, and others are served", async () => {
+    const open = async (key: string): Promise<WebSocket> => {
+      const ws = new WebSocket(`ws://127.0.0.1:${server.port}/run/a/b/realtime`, {
+        headers: { authorization: key },
+      });
+      await once(ws, "open");
+      return ws;
+    };
+    const countAnswers = (ws: WebSocket): { count: number } => {
+      const answers = { count: 0 };
+      ws.on("message", () => void answers.count++);
+      return answers;
+    };
+    const [ann, bob] = [await open("ann"), await open("bob")];
+    const [toAnn, toBob] = [countAnswers(ann), countAnswers(bob)];
+    pieceMs = LIMITS.turnWithoutRestMs;
+    // More than their owner may have in memory: most of it is left in the network.
+    const large = encode({ prompt: Array(20_000).fill(0) });
+    for (let n = 0; n < 12; n++) ann.send(large);
+    await expect.poll(() => rests.length).toBe(1);
+    bob.send(encode({ prompt: ["small"] }));
+    await expect.poll(() => toBob.count).toBe(1);
+    while (toAnn.count < 12) {
+      await expect.poll(() => rests.length).toBeGreaterThan(0);
+      for (const wake of rests.splice(0)) wake();
+    }
+    expect([ann.readyState, bob.readyState]).toEqual([WebSocket.OPEN, WebSocket.OPEN]);
+    ann.terminate();
+    bob.terminate();
     await nothingIsHeld();
   });
 

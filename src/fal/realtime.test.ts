@@ -1,7 +1,7 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import {
   errorMessage,
-  looksLikeFrame,
+  mayLookLikeFrame,
   parseRealtimePath,
   parseSocketAddress,
   readMaxBuffering,
@@ -87,9 +87,14 @@ it("reports an engine's failure as INTERNAL_ERROR, an input's faults, and a refu
   expect(JSON.parse(errorMessage({ code: "endpoint_unknown", message: "x" })).error).toBe("ENDPOINT_UNKNOWN");
 });
 
-it("distinguishes a body from a start or end frame", () => {
-  expect(looksLikeFrame('{"type":"x","request_id":"y"}')).toBe(true);
-  expect(looksLikeFrame('{"echo":{"type":"x","request_id":"y"}}')).toBe(false);
-  expect(looksLikeFrame('["type","request_id"]')).toBe(false);
-  expect(looksLikeFrame('"type" "request_id"')).toBe(false);
+it("sends as bytes whatever clients may take for a start or end frame, without parsing it", () => {
+  const parse = vi.spyOn(JSON, "parse");
+  expect(mayLookLikeFrame('{"type":"x","request_id":"y"}')).toBe(true);
+  expect(mayLookLikeFrame('{"echo":{"type":"x","request_id":"y"}}')).toBe(true); // bytes are never wrong
+  expect(mayLookLikeFrame('["type","request_id"]')).toBe(false);
+  expect(mayLookLikeFrame('{"type":"x"}')).toBe(false);
+  expect(mayLookLikeFrame(JSON.stringify({ echo: '{"type":"x","request_id":"y"}' }))).toBe(false);
+  expect(mayLookLikeFrame('"type" "request_id"')).toBe(false);
+  expect(parse).not.toHaveBeenCalled();
+  parse.mockRestore();
 });

@@ -77,3 +77,21 @@ it("does further work of a call without a rest before it, and lets its owner res
   await last;
   expect(done.at(-1)).toBe("ann 3");
 });
+
+it("does small work of an owner at once, up to a bound in each turn of the event loop", async () => {
+  let nowMs = 0;
+  const turns = new Turns({ nowMs: () => nowMs });
+  const small = (ownerId: string): boolean =>
+    turns.tryNow(ownerId, () => {
+      nowMs += LIMITS.turnWithoutRestMs / 2;
+    });
+  expect([small("ann"), small("ann"), small("ann"), small("bob")]).toEqual([true, true, false, true]);
+  await othersTurn();
+  const failing = (): boolean =>
+    turns.tryNow("ann", () => {
+      nowMs += LIMITS.turnWithoutRestMs;
+      throw new Error("no frame");
+    });
+  expect(failing).toThrow("no frame");
+  expect([small("ann"), small("bob")]).toEqual([false, true]);
+});

@@ -25,7 +25,7 @@ function open() {
     if (isLast) events.emit("message");
     socket.emit("data", Buffer.alloc(bytes));
   };
-  return { events, close, pause, hold, receive };
+  return { socket, events, close, pause, hold, receive };
 }
 
 it("closes a socket whose message does not arrive in time, and no other", async () => {
@@ -43,6 +43,19 @@ it("closes a socket whose message does not arrive in time, and no other", async 
   expect(idle.close).not.toHaveBeenCalled();
   for (const { events } of [stalled, slow, idle]) events.emit("close");
   expect(vi.getTimerCount()).toBe(0);
+});
+
+it("does not expect more of a message while the socket is not read", async () => {
+  const { socket, receive, close, events } = open();
+  receive(1_000_000);
+  socket.pause();
+  await vi.advanceTimersByTimeAsync(3 * LIMITS.bodyWindowMs);
+  socket.resume();
+  await vi.advanceTimersByTimeAsync(LIMITS.bodyWindowMs);
+  expect(close).not.toHaveBeenCalled();
+  await vi.advanceTimersByTimeAsync(LIMITS.bodyWindowMs);
+  expect(close).toHaveBeenCalledExactlyOnceWith(1008, "The message did not arrive in time.");
+  events.emit("close");
 });
 
 it("does not count the control frames of a socket that sends nothing else", () => {

@@ -14,7 +14,8 @@ const PIECE_OVERHEAD_BYTES = 512;
 /**
  * Counts the bytes of a message that is arriving, which `ws` keeps in memory until it is complete, to the
  * budget of bodies. Closes the socket with 1013 when that refuses, and with 1008 when less than
- * `LIMITS.bodyWindowBytesMin` of a message has arrived within `LIMITS.bodyWindowMs`.
+ * `LIMITS.bodyWindowBytesMin` of a message has arrived within `LIMITS.bodyWindowMs`, all of which the socket
+ * was read.
  *
  * @param ws without compression: a message that is inflated as it arrives takes more than what is counted
  */
@@ -22,6 +23,8 @@ export function countArrivingMessages(ws: WebSocket, socket: Duplex, hold: Hold)
   let [messages, seen] = [0, 0];
   let [bytes, pieces] = [0, 0];
   let window: NodeJS.Timeout | undefined;
+  /** False while the present window has seen the socket paused: the caller could not send then. */
+  let wasRead = true;
   const end = (code: number, reason: string): void => {
     clearInterval(window);
     endSocket(ws, code, reason);
@@ -30,9 +33,12 @@ export function countArrivingMessages(ws: WebSocket, socket: Duplex, hold: Hold)
   };
   const startWindow = (): void => {
     let before = 0;
+    wasRead = true;
     window = setInterval(() => {
-      if (bytes - before < LIMITS.bodyWindowBytesMin) end(1008, "The message did not arrive in time.");
+      const isLate = bytes - before < LIMITS.bodyWindowBytesMin;
+      if (isLate && wasRead && !socket.isPaused()) end(1008, "The message did not arrive in time.");
       before = bytes;
+      wasRead = true;
     }, LIMITS.bodyWindowMs);
   };
   const onControl = (data: Buffer): void => {
@@ -56,11 +62,16 @@ export function countArrivingMessages(ws: WebSocket, socket: Duplex, hold: Hold)
       end(1013, error.message);
     }
   };
+  const onResume = (): void => {
+    wasRead = false;
+  };
   // After the listener of `ws`, which has taken the piece by then.
   socket.on("data", onPiece);
+  socket.on("resume", onResume);
   ws.once("close", () => {
     clearInterval(window);
     // The part of the budget is given back by then.
     socket.off("data", onPiece);
+    socket.off("resume", onResume);
   });
 }

@@ -23,8 +23,7 @@ export function checkFrame(
   { model, checkInput }: Pick<ModelRoute, "model" | "checkInput">,
   frame: FrameObject,
 ): CheckedFrame {
-  const found: { path: (string | number)[]; bytes: Uint8Array }[] = [];
-  const replaced = replaceBytes(frame, [], found) as JsonObject;
+  const found = findBytes(frame);
   const properties = (model.schemas.input.properties ?? {}) as Record<string, JsonObject>;
   const misplaced = found.filter(({ path }) => {
     const [field] = path;
@@ -40,7 +39,8 @@ export function checkFrame(
       })),
     };
   }
-  const checked = checkJson({ checkInput }, replaced);
+  const replaced = found.length > 0 ? replaceBytes(frame) : frame;
+  const checked = checkJson({ checkInput }, replaced as JsonObject);
   if ("faults" in checked) return checked;
   for (const { path, bytes } of found) putBack(checked.input, path, bytes);
   return checked;
@@ -60,20 +60,31 @@ const takesBytes = (schema: JsonObject): boolean => {
   );
 };
 
-function replaceBytes(
-  value: FrameValue,
-  path: (string | number)[],
-  found: { path: (string | number)[]; bytes: Uint8Array }[],
-): Json {
-  if (value instanceof Uint8Array) {
-    found.push({ path, bytes: value });
-    return PLACEHOLDER;
-  }
+interface FoundBytes {
+  path: (string | number)[];
+  bytes: Uint8Array;
+}
+
+function findBytes(frame: FrameObject): FoundBytes[] {
+  const found: FoundBytes[] = [];
+  const path: (string | number)[] = [];
+  const look = (value: FrameValue, step: string | number): void => {
+    if (typeof value !== "object" || value === null) return;
+    path.push(step);
+    if (value instanceof Uint8Array) found.push({ path: [...path], bytes: value });
+    else if (Array.isArray(value)) value.forEach(look);
+    else for (const name of Object.keys(value)) look(value[name] as FrameValue, name);
+    path.pop();
+  };
+  for (const name of Object.keys(frame)) look(frame[name] as FrameValue, name);
+  return found;
+}
+
+function replaceBytes(value: FrameValue): Json {
+  if (value instanceof Uint8Array) return PLACEHOLDER;
   if (typeof value !== "object" || value === null) return value;
-  if (Array.isArray(value)) return value.map((item, index) => replaceBytes(item, [...path, index], found));
-  return Object.fromEntries(
-    Object.entries(value).map(([name, item]) => [name, replaceBytes(item, [...path, name], found)]),
-  );
+  if (Array.isArray(value)) return value.map(replaceBytes);
+  return Object.fromEntries(Object.entries(value).map(([name, item]) => [name, replaceBytes(item)]));
 }
 
 /**

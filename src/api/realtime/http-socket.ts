@@ -8,7 +8,7 @@ import { appOf, isEndpointId, pathSegments } from "../../core/models/endpoint.ts
 import { assertEndpointPermitted } from "../../core/owners/key-permissions.ts";
 import { newRequestId } from "../../core/requests/request-id.ts";
 import { TREES } from "../../fal/index.ts";
-import { endFrame, looksLikeFrame, type SocketAddress, startFrame } from "../../fal/realtime.ts";
+import { endFrame, mayLookLikeFrame, type SocketAddress, startFrame } from "../../fal/realtime.ts";
 import { callOfUpgrade } from "../auth/call.ts";
 import type { Caller } from "../auth/key-ring.ts";
 import type { ApiDependencies } from "../dependencies.ts";
@@ -263,9 +263,9 @@ async function relay(
   sendOrTerminate(ws, endFrame(requestId, status, seconds));
 }
 
-/** Sends a body as text, or as bytes when clients would take the text for a frame of ours. */
+/** Sends a body as text, or as bytes when clients may take the text for a frame of ours. */
 const sendBody = (ws: WebSocket, text: string): void =>
-  sendOrTerminate(ws, looksLikeFrame(text) ? Buffer.from(text) : text);
+  sendOrTerminate(ws, mayLookLikeFrame(text) ? Buffer.from(text) : text);
 
 /**
  * Yields the `data` of each server-sent event. Our own streams have LF only and one `data` line per event

@@ -10,7 +10,14 @@ import { refuseDisabledBehaviour, refuseDisabledRoute } from "../../core/models/
 import { assertEndpointPermitted } from "../../core/owners/key-permissions.ts";
 import { newRequestId } from "../../core/requests/request-id.ts";
 import type { Frame, SessionSpec } from "../../core/requests/session.ts";
-import { decodeFrame, decodeJsonFrame, encodeFrame, FrameFault, frameJson } from "../../fal/msgpack.ts";
+import {
+  decodeFrame,
+  decodeJsonFrame,
+  encodeFrame,
+  FrameFault,
+  type FrameObject,
+  frameJson,
+} from "../../fal/msgpack.ts";
 import {
   errorMessage,
   parseRealtimePath,
@@ -30,6 +37,7 @@ import type { ApiDependencies } from "../dependencies.ts";
 import { Budget } from "../limits/budget.ts";
 import { sayNearest } from "../requests/nearest-endpoint.ts";
 import { checkFrame, checkJson } from "./frame-check.ts";
+import { FrameQueue, type FrameQueueOptions, type Piece } from "./frame-queue.ts";
 import { openSession, type Session, type SessionListener, type SessionOptions } from "./session.ts";
 import { endSocket, type OpenedSocket, type ServedSocket, sendOrTerminate } from "./socket-end.ts";
 
@@ -157,6 +165,10 @@ class RealtimeConnection implements ServedSocket, SessionListener {
   readonly #ws: WebSocket;
   readonly #raw: boolean;
   readonly #session: Session;
+  /** Inputs that are decoded and checked. The socket is not read while they wait for that. */
+  readonly #inputs: FrameQueue;
+  /** Outputs that are written as JSON for callers of text, and messages that come after them. */
+  readonly #outputs: FrameQueue;
   /** Inputs that came as JSON text: their outputs are sent as that. */
   readonly #textInputs = new Set<number>();
   readonly #idle: NodeJS.Timeout;
@@ -169,13 +181,18 @@ class RealtimeConnection implements ServedSocket, SessionListener {
     this.#opening = opening;
     this.#ws = ws;
     this.#raw = opening.target.raw;
+    this.#inputs = this.#queue({
+      onError: (error) => this.#onInputFault(error),
+      onWaiting: (isWaiting) => (isWaiting ? ws.pause() : ws.resume()),
+    });
+    this.#outputs = this.#queue({ onError: (error) => this.#onOutputFault(error) });
     this.#session = openSession(api, specOf(opening), sessionOptions(opening.maxBuffering), this);
     this.#idle = setTimeout(() => this.#onIdle(), api.realtime.idleMs);
     this.#lifetime = setTimeout(() => this.#timeOut(), LIMITS.sessionMs);
     this.#keyCheck = setInterval(() => this.#checkKey(), LIMITS.sessionKeyCheckMs);
     ws.on("message", (data: RawData, isBinary: boolean) => this.#onMessage(data as Buffer, isBinary));
     ws.once("close", () => {
-      this.#stopTimers();
+      this.#stop();
       void this.#session.close().finally(() => counted[Symbol.dispose]());
     });
   }
@@ -183,31 +200,32 @@ class RealtimeConnection implements ServedSocket, SessionListener {
   // fal's clients connect again at the next send after a clean close, and report any other code as an error
   // (contract §5.3).
   goAway(): Promise<void> {
-    return this.#end(this.#raw ? 1012 : 1000, "The gateway restarts; connect again.");
+    return new Promise((resolve) =>
+      this.#outputs.after(() =>
+        resolve(this.#end(this.#raw ? 1012 : 1000, "The gateway restarts; connect again.")),
+      ),
+    );
   }
 
   output({ sequence, payload, text }: Frame): void {
     this.#idle.refresh();
-    if (this.#raw || !this.#textInputs.has(sequence)) {
-      sendOrTerminate(this.#ws, payload, !text);
-      return;
-    }
-    try {
-      sendOrTerminate(this.#ws, frameJson(decodeFrame(payload)));
-    } catch (error) {
-      this.failed({
-        code: "runner_incomplete_response",
-        message: `The engine's output cannot be read: ${(error as Error).message}`,
-      });
-    }
+    const asJson = !this.#raw && this.#textInputs.has(sequence);
+    if (!asJson && !this.#outputs.busy) return void sendOrTerminate(this.#ws, payload, !text);
+    if (this.#outputs.bytes + this.#ws.bufferedAmount > LIMITS.socketBacklogBytesMax)
+      return void this.#ws.terminate();
+    this.#add(this.#outputs, payload, () => {
+      if (!asJson) return void sendOrTerminate(this.#ws, payload, !text);
+      const output = decodeFrame(payload);
+      return () => void sendOrTerminate(this.#ws, frameJson(output));
+    });
   }
 
   settled(sequence: number, seconds: number, error: ErrorInfo | undefined): void {
     this.#textInputs.delete(sequence);
     this.#idle.refresh();
     if (error && CATALOGUE[error.code].kind !== "input") this.failed(error);
-    else if (error) this.#sendError(error);
-    else if (!this.#raw) sendOrTerminate(this.#ws, timingMessage(seconds));
+    else if (error) this.#outputs.after(() => this.#sendError(error));
+    else if (!this.#raw) this.#outputs.after(() => sendOrTerminate(this.#ws, timingMessage(seconds)));
   }
 
   dropped(sequences: number[]): void {
@@ -215,41 +233,78 @@ class RealtimeConnection implements ServedSocket, SessionListener {
   }
 
   resumed(lost: number): void {
-    if (!this.#raw) sendOrTerminate(this.#ws, resumedMessage(lost));
+    if (!this.#raw) this.#outputs.after(() => sendOrTerminate(this.#ws, resumedMessage(lost)));
   }
 
   /**
    * Ends the socket with an error: in a message and a clean close, or on a raw socket in the close's code.
    */
   failed(error: ErrorInfo): void {
-    this.#sendError(error);
-    if (this.#raw) void this.#end(CATALOGUE[error.code].retryable ? 1013 : 1011, error.message.slice(0, 100));
-    else void this.#end();
+    this.#outputs.after(() => {
+      this.#sendError(error);
+      if (this.#raw)
+        void this.#end(CATALOGUE[error.code].retryable ? 1013 : 1011, error.message.slice(0, 100));
+      else void this.#end();
+    });
+  }
+
+  #queue(of: Pick<FrameQueueOptions, "onError" | "onWaiting">): FrameQueue {
+    const { bodies, turns } = this.#api.budgets;
+    const { ownerId } = this.#opening.caller;
+    return new FrameQueue({ turns, ownerId, hold: bodies.acquire(ownerId, 0), ...of });
+  }
+
+  /** Adds a frame to a queue. Ends the socket when its owner, or all, have too many bytes in memory. */
+  #add(queue: FrameQueue, { length }: Uint8Array, work: Piece): void {
+    try {
+      queue.add(length, work);
+    } catch (error) {
+      if (!isTemperaError(error)) throw error;
+      void this.#end(1013, error.message);
+    }
   }
 
   #onMessage(bytes: Buffer, isBinary: boolean): void {
+    if (this.#ws.readyState !== this.#ws.OPEN) return; // it is closing, and its inputs are ignored
     this.#idle.refresh();
     if (this.#raw) return void this.#session.send(bytes, !isBinary);
+    this.#add(this.#inputs, bytes, () => {
+      const input = isBinary ? decodeFrame(bytes) : decodeJsonFrame(bytes.toString("utf8"));
+      return () => this.#check(input, isBinary);
+    });
+  }
+
+  #check(frame: FrameObject, isBinary: boolean): Piece | undefined {
     const { route } = this.#opening;
-    try {
-      const checked = isBinary
-        ? checkFrame(route, decodeFrame(bytes))
-        : checkJson(route, decodeJsonFrame(bytes.toString("utf8")) as JsonObject);
-      if ("faults" in checked) {
-        const { message } = CATALOGUE.input_invalid;
-        this.#sendError({ code: "input_invalid", message, faults: checked.faults });
-        return;
-      }
+    const checked = isBinary ? checkFrame(route, frame) : checkJson(route, frame as JsonObject);
+    if ("faults" in checked) {
+      const { message } = CATALOGUE.input_invalid;
+      this.#sendError({ code: "input_invalid", message, faults: checked.faults });
+      return undefined;
+    }
+    return () => {
       const sequence = this.#session.send(encodeFrame(checked.input), false);
       if (!isBinary) this.#textInputs.add(sequence);
-    } catch (error) {
-      if (!(error instanceof FrameFault)) throw error;
-      this.#sendError({
-        code: "input_invalid",
-        message: error.message,
-        faults: [{ loc: ["body"], msg: error.message, type: "value_error" }],
-      });
+      return undefined;
+    };
+  }
+
+  #onInputFault(error: unknown): void {
+    if (error instanceof FrameFault) {
+      const faults = [{ loc: ["body"], msg: error.message, type: "value_error" }];
+      this.#sendError({ code: "input_invalid", message: error.message, faults });
+      return;
     }
+    const { sessionId } = this.#opening;
+    this.#api.log.error({ sessionId, err: error }, "a realtime input failed");
+    this.failed({ code: "internal_error", message: CATALOGUE.internal_error.message });
+  }
+
+  #onOutputFault(error: unknown): void {
+    this.failed({
+      code: "runner_incomplete_response",
+      message: `The engine's output cannot be read: ${(error as Error).message}`,
+    });
   }
 
   #sendError(error: ErrorInfo): void {
@@ -257,13 +312,15 @@ class RealtimeConnection implements ServedSocket, SessionListener {
   }
 
   #onIdle(): void {
-    if (this.#session.busy) return void this.#idle.refresh();
+    if (this.#session.busy || this.#inputs.busy || this.#outputs.busy) return void this.#idle.refresh();
     this.#timeOut();
   }
 
   #timeOut(): void {
-    if (!this.#raw) sendOrTerminate(this.#ws, TIMEOUT);
-    void this.#end(1000, "idle");
+    this.#outputs.after(() => {
+      if (!this.#raw) sendOrTerminate(this.#ws, TIMEOUT);
+      void this.#end(1000, "idle");
+    });
   }
 
   /**
@@ -289,15 +346,18 @@ class RealtimeConnection implements ServedSocket, SessionListener {
   }
 
   #end(code?: number, reason?: string): Promise<void> {
-    this.#stopTimers();
     endSocket(this.#ws, code, reason);
+    this.#stop();
     return this.#session.close();
   }
 
-  #stopTimers(): void {
+  /** Stops the timers and drops the frames that wait. */
+  #stop(): void {
     clearTimeout(this.#idle);
     clearTimeout(this.#lifetime);
     clearInterval(this.#keyCheck);
+    this.#inputs.close();
+    this.#outputs.close();
   }
 }
 

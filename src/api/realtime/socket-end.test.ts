@@ -65,4 +65,17 @@ describe("pings", () => {
     vi.advanceTimersByTime(1_000);
     expect(ws.terminate).toHaveBeenCalled();
   });
+
+  it("do not end a connection that the gateway itself does not read, until it is read again", () => {
+    const ws = Object.assign(peer(0), { isPaused: true });
+    start(ws);
+    vi.advanceTimersByTime(60_000);
+    expect(ws.ping).toHaveBeenCalled();
+    expect(ws.terminate).not.toHaveBeenCalled();
+    ws.isPaused = false;
+    vi.advanceTimersByTime(19_000);
+    expect(ws.terminate).not.toHaveBeenCalled();
+    vi.advanceTimersByTime(5_000);
+    expect(ws.terminate).toHaveBeenCalled();
+  });
 });

@@ -65,8 +65,8 @@ export function shedBacklog(
 }
 
 /**
- * Pings a peer, and terminates the socket when too many pings in a row were not answered. Returns a function
- * that stops.
+ * Pings a peer, and terminates the socket when too many pings in a row were not answered. The answers of a
+ * paused socket are not read, and it is not judged by them. Returns a function that stops.
  */
 export function startPings(ws: WebSocket): () => void {
   let unanswered = 0;
@@ -74,6 +74,7 @@ export function startPings(ws: WebSocket): () => void {
     unanswered = 0;
   });
   const timer = setInterval(() => {
+    if (ws.isPaused) unanswered = 0;
     if (unanswered >= LIMITS.socketPingsUnansweredMax) {
       ws.terminate();
       return;
