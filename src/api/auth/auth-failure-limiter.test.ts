@@ -12,14 +12,19 @@ const silent = { debug() {}, info() {}, warn() {}, error() {} };
 let now: number;
 let lookups: number;
 let app: Hono;
+/** The waits of refusals, in milliseconds, and how each ends. */
+let waits: { ms: number; end: () => void }[];
+let wait: (ms: number) => Promise<void>;
 /** The answer to a wrong key. */
 let refusal: (c: Context) => Response;
 beforeEach(() => {
   now = 0;
   lookups = 0;
   app = new Hono();
-  const failures = createAuthFailures(() => now);
+  const failures = createAuthFailures({ nowMs: () => now, rest: (ms) => wait(ms) });
   refusal = (c) => c.text("no", 401);
+  wait = async (ms) => void waits.push({ ms, end: () => {} });
+  waits = [];
   app.use(createAuthFailureLimiter({ failures }));
   app.get("/public", (c) => c.text("ok"));
   app.get("/", (c) => {
@@ -52,6 +57,27 @@ describe("an address that guesses keys", () => {
     expect(lookups).toBe(0);
     now += LIMITS.authFailureWindowSeconds * 1000;
     expect((await call(`Key ${GOOD}:secret`)).status).toBe(200);
+  });
+
+  it("waits for each refusal, so that it cannot ask at full speed", async () => {
+    await tryMany(LIMITS.authFailuresMax);
+    expect(waits).toEqual([]);
+    wait = (ms) => new Promise((end) => waits.push({ ms, end }));
+    let answered = 0;
+    const calls = Array.from({ length: LIMITS.authRefusalsWaitingMax + 2 }, () =>
+      call(`Key ${idOf(9999)}:x`).then(() => answered++),
+    );
+    // More calls than may wait are answered at once: to hold them would cost more.
+    await Promise.all(calls.slice(-2));
+    expect([answered, waits.length]).toEqual([2, LIMITS.authRefusalsWaitingMax]);
+    expect(waits[0]?.ms).toBe(LIMITS.authRefusalMs);
+    const other = call(`Key ${idOf(9999)}:x`, "192.0.2.7");
+    expect((await other).status).toBe(401);
+    for (const { end } of waits) end();
+    await Promise.all(calls);
+    wait = async (ms) => void waits.push({ ms, end: () => {} });
+    await call(`Key ${idOf(9999)}:x`);
+    expect(waits).toHaveLength(LIMITS.authRefusalsWaitingMax + 1);
   });
 
   it("locks out neither other addresses nor a key at the same address that was accepted before", async () => {

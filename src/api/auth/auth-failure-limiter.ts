@@ -3,6 +3,7 @@ import type { IncomingMessage } from "node:http";
 import type { Context, MiddlewareHandler } from "hono";
 import ipaddr from "ipaddr.js";
 import { LRUCache } from "lru-cache";
+import { sleep } from "../../core/concurrency/sleep.ts";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { LIMITS } from "../../core/limits.ts";
 import { basicToKey } from "../../fal/authorization.ts";
@@ -17,6 +18,12 @@ import { basicToKey } from "../../fal/authorization.ts";
 export interface AuthFailures {
   /** Throws `too_many_auth_failures` for a credential that was not accepted before, from such an address. */
   admit(network: string, credential: string): void;
+  /**
+   * Resolves when the refusal of such an address is due, or when its caller has left: a caller who tries again
+   * at each answer must not keep this process from others. An address has a few refusals that wait; more of
+   * them are due at once.
+   */
+  delayRefusal(network: string, signal: AbortSignal): Promise<void>;
   /** Counts a wrong credential of an address. */
   countFailure(network: string): void;
   /** Remembers a credential that a look-up found right: a `<key id>:<secret>`, or a token. */
@@ -42,11 +49,22 @@ function canonicalCredential(credential: string): string {
   return bare.slice(0, idLength).toLowerCase() + bare.slice(idLength);
 }
 
-/** @param nowMs a clock that nobody sets */
-export function createAuthFailures(nowMs: () => number = () => performance.now()): AuthFailures {
+/**
+ * @param nowMs a clock that nobody sets
+ * @param rest waits. @default `sleep`
+ */
+export function createAuthFailures({
+  nowMs = () => performance.now(),
+  rest = sleep,
+}: {
+  nowMs?: () => number;
+  rest?: typeof sleep;
+} = {}): AuthFailures {
   const failures = new LRUCache<string, Failures>({ max: LIMITS.authFailureAddressesMax });
   /** The digests of right keys with their secrets: whoever knows a key's id alone may still be guessing. */
   const accepted = new LRUCache<string, true>({ max: LIMITS.keysCachedMax });
+  /** The refusals that wait, by address. */
+  const waiting = new Map<string, number>();
   const digestOf = (credential: string): string =>
     createHash("sha256").update(canonicalCredential(credential)).digest("base64");
 
@@ -62,6 +80,15 @@ export function createAuthFailures(nowMs: () => number = () => performance.now()
         throw new TemperaError("too_many_auth_failures", undefined, {
           retryAfterMs: known.sinceMs + WINDOW_MS - nowMs(),
         });
+    },
+    async delayRefusal(network, signal) {
+      const before = waiting.get(network) ?? 0;
+      if (before >= LIMITS.authRefusalsWaitingMax) return;
+      waiting.set(network, before + 1);
+      await rest(LIMITS.authRefusalMs, signal).catch(() => {});
+      const left = (waiting.get(network) ?? 1) - 1;
+      if (left > 0) waiting.set(network, left);
+      else waiting.delete(network);
     },
     countFailure(network) {
       const known = failuresOf(network);
@@ -116,7 +143,12 @@ export function createAuthFailureLimiter({
             trustProxy,
           );
     if (credential === undefined || network === undefined) return next();
-    failures.admit(network, credential);
+    try {
+      failures.admit(network, credential);
+    } catch (error) {
+      await failures.delayRefusal(network, c.req.raw.signal);
+      throw error;
+    }
     await next();
     if (c.res.status === 401 || wronglyKeyed.has(c)) countFailure(c, network);
   };

@@ -22,14 +22,13 @@ export function createCallLimiter(
   api: Pick<ApiDependencies, "limits" | "budgets" | "trustProxy">,
   identify: (c: Context) => Promise<Caller | undefined>,
 ): MiddlewareHandler {
-  const { turns } = api.budgets;
   return async (c, next) => {
     if (!WRITES.has(c.req.method)) return next();
     const caller = await identify(c);
     if (caller) await api.limits.countCall(caller);
     const sender = caller?.ownerId ?? senderOf(c, api.trustProxy === true);
     using hold = api.budgets.bodies.acquire(sender, 0);
-    setBodyShare(c, { hold, turns, sender });
+    setBodyShare(c, { hold, turns: api.budgets.turns, sender });
     await next();
   };
 }

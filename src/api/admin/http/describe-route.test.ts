@@ -28,7 +28,7 @@ function adminWith(authenticate: () => Promise<unknown>, over: object = {}): Ope
   const ignore = (): void => {};
   return createAdmin({
     keyRing: { authenticate } as unknown as KeyRing,
-    authFailures: createAuthFailures(),
+    authFailures: createAuthFailures({ rest: async () => {} }),
     limits: { countCall: async () => {} },
     budgets: wideBudgets(),
     log: { debug: ignore, info: ignore, warn: ignore, error: ignore },
