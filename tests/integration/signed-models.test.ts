@@ -5,9 +5,11 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { VersionView } from "../../src/api/admin/routes/models/registry.ts";
 import { openRegistry } from "../../src/bin/open-registry.ts";
 import { packModel, readModelFolder } from "../../src/cli/pack-model.ts";
 import { makeSigningKey, signatureOf, signModelFolder } from "../../src/cli/sign-model.ts";
+import { parseJson } from "../../src/core/json/exact-json.ts";
 import { startTestPlatform, type TestPlatform } from "./platform.ts";
 import { type PushedModel, writePackage } from "./pushed-model.ts";
 
@@ -123,6 +125,53 @@ it("serves what is signed, from the models folder and pushed, also with its own 
   for (const endpoint of [FOLDER_MODEL, "acme/signed"]) await expect.poll(() => run(endpoint)).toBe(200);
 });
 
+const command = (...args: string[]) =>
+  promisify(execFile)(process.execPath, ["--import", "tsx", "src/cli/tempera.ts", ...args], {
+    cwd: PROJECT,
+    env: {
+      ...process.env,
+      TEMPERA_URL: test.platform.url,
+      TEMPERA_ADMIN_URL: test.platform.adminUrl,
+      TEMPERA_KEY: test.platform.key,
+    },
+  });
+
+it("lists a version that it does not serve, with the reason, and lets an operator remove it", async () => {
+  await publish("acme/listed");
+  await test.sql`
+    INSERT INTO model_versions (endpoint, version, digest, manifest, input_schema, output_schema, state, pushed_by)
+    SELECT endpoint, '2.0.0', digest, manifest, input_schema, output_schema, state, pushed_by
+    FROM model_versions WHERE endpoint = 'acme/listed'`;
+  const versions = async (): Promise<VersionView[]> => {
+    const { stdout } = await command("models", "list", "--all", "--json");
+    return parseJson<VersionView[]>(stdout).filter(({ endpoint_id }) => endpoint_id === "acme/listed");
+  };
+  const reason = "signature.dsse.json: missing: this server serves signed packages only";
+  expect(await versions()).toMatchObject([
+    {
+      version: "2.0.0",
+      state: "enabled",
+      serves: false,
+      refused: expect.stringContaining(reason),
+      title: null,
+    },
+    { version: "1.0.0", state: "enabled", serves: true, refused: null, title: "Echo 1.0.0" },
+  ]);
+  const { stdout } = await command("models", "list", "--all");
+  expect(stdout).toMatch(
+    /^acme\/listed +2\.0\.0 +enabled +refused +pushed .* signature\.dsse\.json: missing/m,
+  );
+  const shown = await command("models", "show", "acme/listed", "2.0.0").catch(
+    (error: Error) => error.message,
+  );
+  expect(shown).toContain(`acme/listed 2.0.0 is refused: ${reason}`);
+  await command("models", "remove", "acme/listed", "2.0.0");
+  expect(await versions()).toMatchObject([
+    { state: "removed", refused: expect.anything() },
+    { serves: true },
+  ]);
+});
+
 it("has commands that make a key, sign a package with it, and push what they signed", async () => {
   const folder = await writePackage(root, { endpoint: "acme/commands" });
   const tempera = (...args: string[]) =>
@@ -130,16 +179,6 @@ it("has commands that make a key, sign a package with it, and push what they sig
       ({ stdout }) => stdout,
       ({ stderr }: { stderr: string }) => stderr,
     );
-  const command = (...args: string[]) =>
-    promisify(execFile)(process.execPath, ["--import", "tsx", "src/cli/tempera.ts", ...args], {
-      cwd: PROJECT,
-      env: {
-        ...process.env,
-        TEMPERA_URL: test.platform.url,
-        TEMPERA_ADMIN_URL: test.platform.adminUrl,
-        TEMPERA_KEY: test.platform.key,
-      },
-    });
   const made = join(root, "made.key");
   expect(await tempera("keygen", made)).toBe(await readFile(`${made}.pub`, "utf8"));
   expect((await stat(made)).mode & 0o777).toBe(0o600);

@@ -16,20 +16,20 @@ function versionPath(endpoint: string, version: string | undefined): string {
   return `/v1/registry/versions/${encodeURIComponent(number)}/${path}`;
 }
 
-/** Returns a table of every version in any state. */
+/** Returns a table of every version in any state, also of those that are refused. */
 export async function versionsTable(client: PlatformClient): Promise<string> {
   const { versions } = await client.admin<{ versions: VersionView[] }>("GET", "/v1/registry/versions");
   const rows = versions.map((each) => [
     each.endpoint_id,
     each.version,
     each.state,
-    each.serves ? "serves" : "",
+    each.refused !== null ? "refused" : each.serves ? "serves" : "",
     each.source,
     shortTime(each.pushed_at),
     each.digest.slice(0, 12),
-    each.title,
+    each.refused ?? each.title ?? "",
   ]);
-  return table(["ENDPOINT", "VERSION", "STATE", "", "SOURCE", "PUSHED", "DIGEST", "TITLE"], rows);
+  return table(["ENDPOINT", "VERSION", "STATE", "", "SOURCE", "PUSHED", "DIGEST", "TITLE OR REASON"], rows);
 }
 
 interface PushOptions {

@@ -3,7 +3,7 @@ import { TemperaError } from "../../../../core/errors/tempera-error.ts";
 import { LIMITS } from "../../../../core/limits.ts";
 import type { ModelVersion } from "../../../../core/models/model.ts";
 import { newestFirst, type PublishedHead } from "../../../../core/models/published-version.ts";
-import type { LiveRegistry, LiveVersion } from "../../../../registry/live-registry.ts";
+import type { LiveRegistry, LiveVersion, RefusedVersion } from "../../../../registry/live-registry.ts";
 import type { ApiDependencies } from "../../../dependencies.ts";
 import { uploadBody } from "../../../files/upload-body.ts";
 import { etag } from "../../http/etag.ts";
@@ -21,12 +21,20 @@ const VERSION = z
       description: "folder: the version is in the models folder of this process and is always enabled",
     }),
     serves: z.boolean().openapi({ description: "true: all requests or a share of them go to it now" }),
-    title: z.string(),
-    category: z.string(),
-    runner: z.string(),
-    engine: z.string(),
-    slots: z.int(),
-    memory_mib: z.number(),
+    refused: z
+      .string()
+      .nullable()
+      .openapi({
+        description:
+          "The reason why no process serves the version: its signature or its schemas. Its content is not " +
+          "trusted then, and null here.",
+      }),
+    title: z.string().nullable(),
+    category: z.string().nullable(),
+    runner: z.string().nullable(),
+    engine: z.string().nullable(),
+    slots: z.int().nullable(),
+    memory_mib: z.number().nullable(),
     pushed_by: z.string().nullable(),
     pushed_at: z.string().nullable(),
     changed_at: z.string().nullable(),
@@ -91,6 +99,7 @@ const versionBody = (
   state: live?.state ?? "enabled",
   source: live ? "pushed" : "folder",
   serves: (live === undefined || live.state === "enabled") && serves(registry, model),
+  refused: null,
   title: model.title,
   category: model.category,
   runner: model.runner,
@@ -101,6 +110,22 @@ const versionBody = (
   pushed_at: live ? iso(live.pushedAtMs) : null,
   changed_at: live ? iso(live.changedAtMs) : null,
   revision: live?.revision ?? null,
+});
+
+const refusedBody = (refused: RefusedVersion): z.input<typeof VERSION> => ({
+  ...headBody(refused),
+  source: "pushed",
+  serves: false,
+  refused: refused.reason,
+  title: null,
+  category: null,
+  runner: null,
+  engine: null,
+  slots: null,
+  memory_mib: null,
+  pushed_by: refused.pushedBy,
+  pushed_at: iso(refused.pushedAtMs),
+  changed_at: iso(refused.changedAtMs),
 });
 
 type Dependencies = PublishDependencies & Pick<ApiDependencies, "liveRegistry">;
@@ -128,6 +153,7 @@ function addListRoute(addRoute: AddRoute, { liveRegistry }: Dependencies): void 
       const versions = [
         ...liveRegistry.inFolder().map((model) => versionBody(liveRegistry, model)),
         ...liveRegistry.published().map((live) => versionBody(liveRegistry, live.model, live)),
+        ...liveRegistry.refused().map(refusedBody),
       ].filter(({ endpoint_id }) => only === undefined || endpoint_id === only);
       versions.sort((a, b) => {
         if (a.endpoint_id === b.endpoint_id) return newestFirst(a.version, b.version);
@@ -158,7 +184,7 @@ function addDetailRoute(addRoute: AddRoute, { liveRegistry }: Dependencies): voi
       const model =
         live?.model ??
         liveRegistry.inFolder().find((each) => each.endpoint === endpoint && each.version === version);
-      if (!model) throw versionUnknown(endpoint, version);
+      if (!model) throw versionRefused(liveRegistry, endpoint, version) ?? versionUnknown(endpoint, version);
       const { schemas, digest: _, folder: __, ...manifest } = model;
       return new Reply(
         {
@@ -262,6 +288,13 @@ const versionUnknown = (endpoint: string, version: string): TemperaError =>
     "version_unknown",
     `There is no version ${version} of ${endpoint}; see \`tempera models list --all\`.`,
   );
+
+function versionRefused(registry: LiveRegistry, endpoint: string, version: string): TemperaError | undefined {
+  const refused = registry.refused().find((each) => each.endpoint === endpoint && each.version === version);
+  return (
+    refused && new TemperaError("version_unknown", `${endpoint} ${version} is refused: ${refused.reason}.`)
+  );
+}
 
 const versionInFolder = (endpoint: string, version: string): TemperaError =>
   new TemperaError(
