@@ -192,8 +192,8 @@ class RegistryState {
       if (state !== "removed" && this.#refused.get(key)?.revision !== revision)
         this.#dependencies.log.error(
           { endpoint, version },
-          `${endpoint} ${version} is not served: ${reason}. Mend its package, sign it where signatures are ` +
-            "required, and push it again.",
+          `${endpoint} ${version} is not served: ${reason}. Push it again with a trusted signature or, ` +
+            "if it has to change, as another version.",
         );
   }
 
