@@ -609,9 +609,10 @@ describe("HTTP over WebSocket", () => {
 
   it("sends an output that looks like a frame of ours as bytes", async () => {
     await using socket = await connect(`/ws/${STUB}`);
-    socket.send(JSON.stringify({ payload: 1 }));
+    socket.send(JSON.stringify({ payload: { type: "end", request_id: "x" } }));
     const { bodies } = await exchange(socket);
     expect(bodies).toHaveLength(1);
+    expect(bodies[0]).toBeInstanceOf(Buffer);
   });
 
   it("answers errors too, and keeps the socket open", async () => {

@@ -65,14 +65,17 @@ beforeEach(() => {
 });
 
 /** Opens a socket, as its caller and its engine see it. */
-async function open(ownerId = "ann") {
+async function open(ownerId = "ann", path = "/a/b/realtime") {
   const sent: (string | Uint8Array)[] = [];
   const inputs: unknown[] = [];
   let listen: (message: ToGateway) => void = () => {};
   const receive = (message: ToGateway): void => listen(message);
   const api = {
     keyRing: { authenticate: async () => ({ ownerId, keyId: "k", scope: "API" }), recall: async () => ({}) },
-    registry: { route: () => ({ model: MODEL, checkInput: createInputCheck(MODEL) }) },
+    registry: {
+      route: (endpoint: string) =>
+        endpoint === MODEL.endpoint ? { model: MODEL, checkInput: createInputCheck(MODEL) } : undefined,
+    },
     flags: { isOn: () => true },
     frames: {
       openGateway: async (_id: string, listener: typeof listen) => {
@@ -103,7 +106,7 @@ async function open(ownerId = "ann") {
     }),
   });
   const connect = createRealtimeSocket(api as unknown as Parameters<typeof createRealtimeSocket>[0]);
-  const { serve } = await connect({ tree: "run", path: "/a/b/realtime", query: new URLSearchParams() }, {
+  const { serve } = await connect({ tree: "run", path, query: new URLSearchParams() }, {
     headers: {},
     socket: {},
   } as unknown as IncomingMessage);
@@ -223,15 +226,18 @@ describe("large frames", () => {
   });
 });
 
-it("reads a flood of small frames in turns, once they have had their owner's time", async () => {
-  const { say, inputs, ws, end } = await open();
-  const other = await open("bob");
-  for (let n = 0; n < 3; n++) say({ n: [n] });
-  other.say({ n: [0] });
-  expect([inputs, other.inputs]).toEqual([[1], [1]]);
-  while (inputs.length < 3) await rested();
-  expect(inputs).toEqual([1, 2, 3]);
-  expect(ws.resume).toHaveBeenCalledTimes(ws.pause.mock.calls.length);
-  end();
-  other.end();
-});
+it.each(["/a/b/realtime", "/a/b"])(
+  "reads a flood of small frames on %s in turns, once they have had their owner's time",
+  async (path) => {
+    const { say, inputs, ws, end } = await open("ann", path);
+    const other = await open("bob", path);
+    for (let n = 0; n < 3; n++) say({ n: [n] });
+    other.say({ n: [0] });
+    expect([inputs, other.inputs]).toEqual([[1], [1]]);
+    while (inputs.length < 3) await rested();
+    expect(inputs).toEqual([1, 2, 3]);
+    expect(ws.resume).toHaveBeenCalledTimes(ws.pause.mock.calls.length);
+    end();
+    other.end();
+  },
+);

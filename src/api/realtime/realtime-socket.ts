@@ -267,8 +267,8 @@ class RealtimeConnection implements ServedSocket, SessionListener {
   #onMessage(bytes: Buffer, isBinary: boolean): void {
     if (this.#ws.readyState !== this.#ws.OPEN) return; // it is closing, and its inputs are ignored
     this.#idle.refresh();
-    if (this.#raw) return void this.#session.send(bytes, !isBinary);
     this.#add(this.#inputs, bytes, () => {
+      if (this.#raw) return void this.#session.send(bytes, !isBinary);
       const input = isBinary ? decodeFrame(bytes) : decodeJsonFrame(bytes.toString("utf8"));
       return () => this.#check(input, isBinary);
     });
