@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Semaphore } from "../../src/core/concurrency/semaphore.ts";
+import { parseJson } from "../../src/core/json/exact-json.ts";
 import { startTestPlatform, type TestPlatform } from "./platform.ts";
 import { writePackage } from "./pushed-model.ts";
 
@@ -214,6 +215,67 @@ describe("models of a running platform", () => {
     expect((await tempera(["models", "disable", endpoint, "1.0.0"])).err).toBe(
       "acme/cli 1.0.0 is disabled.\n",
     );
+  });
+});
+
+describe("engines", () => {
+  interface Quarantine {
+    owner: string;
+    input_digest: string;
+  }
+  const quarantines = async (...options: string[]): Promise<Quarantine[]> => {
+    const { out } = await tempera(["engines", "quarantines", "--json", ...options]);
+    return parseJson<Quarantine[]>(out);
+  };
+
+  it("lists quarantines beyond the first page, and lifts one", async () => {
+    // A page has a thousand. Each input was alone on an engine at two crashes.
+    await test.sql`
+      INSERT INTO engine_crashes (crash_id, endpoint, version, owner_id, input_digest, request_id, company, cleared)
+      SELECT gen_random_uuid(), 'acme/crashing', '1.0.0', 'owner-' || lpad(n::text, 4, '0'), md5(n::text),
+             'request ' || crash, 'alone', false
+      FROM generate_series(1, 1005) AS n, generate_series(1, 2) AS crash`;
+    const owners = Array.from({ length: 1_005 }, (_, at) => `owner-${String(at + 1).padStart(4, "0")}`);
+    const all = await quarantines("--limit", "5000");
+    expect(all.map(({ owner }) => owner)).toEqual(owners);
+    expect(await quarantines("--limit", "1003")).toMatchObject(
+      owners.slice(0, 1_003).map((owner) => ({ owner })),
+    );
+    expect(await quarantines()).toHaveLength(100);
+
+    const { input_digest: input } = all[1_002] as Quarantine;
+    const table = (await tempera(["engines", "quarantines", "--limit", "1003"])).out.trim().split("\n");
+    expect(table).toHaveLength(1_004);
+    expect(table[0]).toMatch(/^ENDPOINT +VERSION +OWNER +INPUT +MINUTES LEFT +REASON/);
+    expect(table[1_003]).toMatch(
+      new RegExp(
+        `^acme/crashing +1\\.0\\.0 +owner-1003 +${input} +60 +This input crashed or hung the engine`,
+      ),
+    );
+
+    const lift = ["engines", "lift", "acme/crashing", "1.0.0", "owner-1003"];
+    expect(await tempera([...lift, "--input", "another"])).toMatchObject({
+      code: 0,
+      err: "There were no crashes of owner-1003 with acme/crashing 1.0.0 to forget.\n",
+    });
+    expect(await tempera([...lift, "--input", input])).toMatchObject({
+      code: 0,
+      err: "2 crashes of owner-1003 with acme/crashing 1.0.0 are forgotten.\n",
+    });
+    expect((await quarantines("--limit", "5000")).map(({ owner }) => owner)).toEqual(
+      owners.filter((owner) => owner !== "owner-1003"),
+    );
+  });
+
+  it("refuses a limit that is no number in one line, and a lift without its owner with its usage", async () => {
+    expect(await tempera(["engines", "quarantines", "--limit", "all"])).toMatchObject({
+      code: 1,
+      err: "tempera: --limit all is not a number from 1 to 9999999.\n",
+    });
+    expect(await tempera(["engines", "lift", "acme/crashing", "1.0.0"])).toMatchObject({
+      code: 1,
+      err: expect.stringMatching(/^error: missing required argument 'owner'\n\nUsage: tempera engines lift /),
+    });
   });
 });
 

@@ -99,7 +99,9 @@ function addQuarantineCommands(engines: Command, connect: Connect): void {
           owner,
           ...(input !== undefined && { input_digest: input }),
         });
-        process.stderr.write(`${lifted} crashes of ${owner} with ${endpoint} ${version} are forgotten.\n`);
+        const of = `of ${owner} with ${endpoint} ${version}`;
+        const done = lifted === 1 ? `1 crash ${of} is forgotten.` : `${lifted} crashes ${of} are forgotten.`;
+        process.stderr.write(`${lifted === 0 ? `There were no crashes ${of} to forget.` : done}\n`);
       },
     );
 }
