@@ -148,50 +148,53 @@ async function growth(bench: Bench, before: Held): Promise<Record<keyof Held, nu
   }
 }
 
-await runBench("bench:strangers", "another owner's calls beside attacks", async (bench) => {
-  const { url, adminUrl } = await bench.startPlatform({
-    NODE_OPTIONS: `${process.env.NODE_OPTIONS ?? ""} --import ${COLLECT_GARBAGE}`,
-  });
-  const agent = new Agent({ connections: 64, pipelining: 1 });
-  bench.closing.defer(() => agent.destroy());
-  const platform: Platform = { url, agent };
-  const admin = createAdminCalls(adminUrl, bench.key, agent);
-  const [other, stranger] = [(await admin.newKey("other")).key, (await admin.newKey(ATTACKER)).key];
-  const seconds = bench.quick ? 2 : 10 * bench.scale;
+await runBench(
+  "bench:strangers",
+  "another owner's calls beside attacks",
+  async (bench) => {
+    const { url, adminUrl } = await bench.startPlatform({
+      NODE_OPTIONS: `${process.env.NODE_OPTIONS ?? ""} --import ${COLLECT_GARBAGE}`,
+    });
+    const agent = new Agent({ connections: 64, pipelining: 1 });
+    bench.closing.defer(() => agent.destroy());
+    const platform: Platform = { url, agent };
+    const admin = createAdminCalls(adminUrl, bench.key, agent);
+    const [other, stranger] = [(await admin.newKey("other")).key, (await admin.newKey(ATTACKER)).key];
+    const seconds = bench.quick ? 2 : 10 * bench.scale;
 
-  say("warming up …");
-  await callOther(platform, other, bench.quick ? 1 : 20);
-  const chosen = Object.keys(ATTACKS).filter((name) => name.includes(bench.only ?? ""));
-  if (chosen.length === 0) throw new Error(`No attack has "${bench.only}" in its name.`);
-  const results: Record<string, object> = {};
-  const beside: { name: string; quiet: Calls; calls: Calls; grown: Record<string, number> }[] = [];
-  for (const name of chosen) {
-    const before = await held(bench);
-    const quiet = await callOther(platform, other, seconds);
-    const running = attack(name, seconds, { url, key: stranger, from: ATTACKER_ADDRESS });
-    await running.started;
-    const calls = await callOther(platform, other, seconds);
-    const answers = await running.counts;
-    await admin.call("DELETE", `/v1/serverless/apps/${STUB}/queue`);
-    const grown = await growth(bench, before);
-    beside.push({ name, quiet, calls, grown });
-    results[name] = { answers, alone: figures(quiet), beside: figures(calls), grown };
-    say(`${name}: ${JSON.stringify(results[name])}`);
-    for (const refused of new Set(calls.refused)) say(`  refused: ${refused}`);
-  }
-  for (const { name, quiet, calls, grown } of beside) {
-    for (const list of ["submitMs", "statusMs"] as const)
-      bench.atMost(
-        `${name}: ${list === "submitMs" ? "submit" : "status"} p99 / p99 without an attack`,
-        percentile(calls[list], 99) / percentile(quiet[list], 99),
-        MAY_SLOW,
-      );
-    bench.atMost(`${name}: calls and jobs of another owner that failed`, calls.refused.length, 0);
-    for (const [what, factor] of Object.entries(grown))
-      bench.atMost(`${name}: ${what} afterwards / before`, factor, MAY_GROW);
-  }
-  bench.report({ attacks: results });
-});
+    say("warming up …");
+    await callOther(platform, other, bench.quick ? 1 : 20);
+    const results: Record<string, object> = {};
+    const beside: { name: string; quiet: Calls; calls: Calls; grown: Record<string, number> }[] = [];
+    for (const name of bench.parts) {
+      const before = await held(bench);
+      const quiet = await callOther(platform, other, seconds);
+      const running = attack(name, seconds, { url, key: stranger, from: ATTACKER_ADDRESS });
+      await running.started;
+      const calls = await callOther(platform, other, seconds);
+      const answers = await running.counts;
+      await admin.call("DELETE", `/v1/serverless/apps/${STUB}/queue`);
+      const grown = await growth(bench, before);
+      beside.push({ name, quiet, calls, grown });
+      results[name] = { answers, alone: figures(quiet), beside: figures(calls), grown };
+      say(`${name}: ${JSON.stringify(results[name])}`);
+      for (const refused of new Set(calls.refused)) say(`  refused: ${refused}`);
+    }
+    for (const { name, quiet, calls, grown } of beside) {
+      for (const list of ["submitMs", "statusMs"] as const)
+        bench.atMost(
+          `${name}: ${list === "submitMs" ? "submit" : "status"} p99 / p99 without an attack`,
+          percentile(calls[list], 99) / percentile(quiet[list], 99),
+          MAY_SLOW,
+        );
+      bench.atMost(`${name}: calls and jobs of another owner that failed`, calls.refused.length, 0);
+      for (const [what, factor] of Object.entries(grown))
+        bench.atMost(`${name}: ${what} afterwards / before`, factor, MAY_GROW);
+    }
+    bench.report({ attacks: results });
+  },
+  Object.keys(ATTACKS),
+);
 
 function figures({ submitMs, statusMs, refused }: Calls): object {
   const of = (ms: number[]) => ({ p50: round(percentile(ms, 50)), p99: round(percentile(ms, 99)) });

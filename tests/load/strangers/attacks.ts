@@ -5,6 +5,7 @@
 import { randomBytes, randomUUID } from "node:crypto";
 import { connect, type Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
+import { encode } from "@msgpack/msgpack";
 import { Agent, request } from "undici";
 import { WebSocket } from "ws";
 import { STUB } from "../harness.ts";
@@ -25,6 +26,8 @@ export type Attack = (target: Target) => Promise<Record<string, number>>;
 
 /** Calls under way at once. */
 const AT_ONCE = 32;
+/** Bytes of frames that an attacker has ready to be sent on a socket. */
+const FRAMES_BUFFERED_BYTES = 2 ** 20;
 /** A caller that is refused does not spin faster than this, in milliseconds, with each of its calls. */
 const AFTER_FAILED_CONNECTION_MS = 20;
 
@@ -142,6 +145,28 @@ const webSockets =
     return counts.byStatus;
   };
 
+/** Sends frames over realtime sockets, on each as fast as they are taken. */
+const frames =
+  (sockets: number, frame: Uint8Array): Attack =>
+  async (target) => {
+    const counts = new Counts();
+    const url = `${target.url.replace("http", "ws")}/${STUB}/realtime`;
+    const headers = { authorization: `Key ${target.key}` };
+    const flood = async (): Promise<void> => {
+      const ws = new WebSocket(url, { headers, localAddress: target.from, perMessageDeflate: false });
+      ws.on("message", () => counts.add("messages received"));
+      ws.on("error", () => counts.add("no socket"));
+      ws.on("close", (code) => counts.add(`closed with ${code}`));
+      while (performance.now() < target.untilMs) {
+        while (ws.readyState === WebSocket.OPEN && ws.bufferedAmount < FRAMES_BUFFERED_BYTES) ws.send(frame);
+        await sleep(1);
+      }
+      ws.terminate();
+    };
+    await Promise.all(Array.from({ length: sockets }, flood));
+    return counts.byStatus;
+  };
+
 const upgradeHead = ({ url }: Target): string =>
   `GET /${STUB}/realtime HTTP/1.1\r\nhost: ${new URL(url).host}\r\nconnection: upgrade\r\n` +
   "upgrade: websocket\r\nsec-websocket-version: 13\r\n" +
@@ -194,6 +219,10 @@ const MANY_FIELDS = JSON.stringify(
   Object.fromEntries(Array.from({ length: 19_900 }, (_, n) => [`field_${n}`, n])),
 );
 const BODY_BYTES = 19 * 2 ** 20;
+/** Nearly as many values as a frame may have, in the form that takes longest. */
+const LARGE_FRAME = encode(
+  Object.fromEntries(Array.from({ length: 24_800 }, (_, n) => [`field_${n}`.padEnd(36, "_"), n])),
+);
 
 export const ATTACKS: Record<string, Attack> = {
   "wrong keys": callsOf(() => ({ path: `/queue/${STUB}`, body: {}, headers: { authorization: wrongKey() } })),
@@ -205,6 +234,8 @@ export const ATTACKS: Record<string, Attack> = {
   })),
   "1,000 upgrades without a key": webSockets(1_000, () => ({})),
   "300 upgrades that are not closed": idleSockets(300, upgradeHead),
+  "realtime frames of 24,800 fields": frames(8, LARGE_FRAME),
+  "realtime frames of one byte": frames(8, encode({})),
   "1,000 idle sockets of one key": webSockets(1_000, ({ key }) => ({ authorization: `Key ${key}` })),
   "30 bodies one byte short": idleSockets(30, ({ url, key }) =>
     Buffer.concat([
