@@ -131,7 +131,10 @@ function orchestratorActivities(parts: Parts, jobs: Jobs) {
     enterPlace: createAcquireSlot(slots),
     leavePlace: createReleaseSlot(slots),
     loadValue: createLoadValue(parts),
-    storeValue: createStoreValue(parts),
+    storeValue: createStoreValue({
+      ...parts,
+      ownerOf: async () => (await jobs.describe(activityInfo().workflowExecution?.workflowId ?? ""))?.ownerId,
+    }),
     checkPipelineInput: createCheckPipelineInput(parts),
     retentionStep: createRetentionStep({ ...parts, jobs, policy: retentionPolicy(parts.config), clock }),
     reconcileUsage: createReconcileUsage({

@@ -24,8 +24,9 @@ export async function finishWithdrawals(dependencies: FinishWithdrawalsDependenc
     for (const withdrawal of noted) {
       const { requestId } = withdrawal;
       try {
-        if ((await tryWithdrawal(dependencies, withdrawal)) === "over") await withdrawals.remove(requestId);
-        else await withdrawals.markUnknown(requestId, LIMITS.withdrawalKeptMs);
+        if ((await tryWithdrawal(dependencies, withdrawal)) === "unknown")
+          await withdrawals.markUnknown(requestId, LIMITS.withdrawalKeptMs);
+        else await withdrawals.remove(requestId);
       } catch (error) {
         if (isTemperaError(error) && error.code === "temporal_unavailable") return;
         throw error;

@@ -61,6 +61,7 @@ it("tells the end by status, stream and result after Redis was restored from an 
     events: worker,
     requests,
     objects: { delete: async () => {}, list: async () => [] },
+    files: { uncountObjects: async () => {} },
     logSearch: { index: async () => {} },
     log: { info: () => {}, warn: () => {} },
     clock,

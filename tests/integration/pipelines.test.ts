@@ -2,7 +2,6 @@
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { createFileObjectStore } from "../../src/adapters/object-store/file-object-store.ts";
 import { createJobs } from "../../src/adapters/temporal/jobs.ts";
 import { pipelineJob } from "../../src/api/pipelines/pipeline-job.ts";
 import { openRegistry } from "../../src/bin/open-registry.ts";
@@ -332,7 +331,7 @@ describe("limits", () => {
 
   it("refuse an input that is too large for a workflow at submit, with the remedy", async () => {
     const answer = await post(`/queue/${PIPELINE}`, {
-      stages: [[{ payload: Array.from({ length: 100_000 }, () => 1_000_000) }]],
+      stages: [[{ payload: Array.from({ length: 500 }, () => "x".repeat(1_000)) }]],
     });
     expect(answer.status).toBe(400);
     expect(await json(answer)).toMatchObject({
@@ -429,7 +428,6 @@ describe("a job as the gateway makes it", () => {
     const requestId = newRequestId();
     const { ownerId, keyId } = record as NonNullable<typeof record>;
     const api = {
-      objects: createFileObjectStore({ folder: `${test.folder}/objects` }),
       clock: systemClock,
       registry,
       findPipeline: async () => undefined,
@@ -442,6 +440,7 @@ describe("a job as the gateway makes it", () => {
       caller: { ownerId },
       input: {},
       cache: false,
+      values: { store: async (_, value) => ({ inline: value }) },
     });
     const job: JobSpec = {
       requestId,

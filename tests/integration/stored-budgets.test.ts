@@ -188,6 +188,91 @@ describe("uploaded files", () => {
   });
 });
 
+/** An input whose JSON has some bytes more than so many. */
+const large = (bytes: number, more: object = {}): object => ({ payload: "x".repeat(bytes), ...more });
+/** A job with such an input that leaves no output. */
+const failing = (bytes: number): object => large(bytes, { fail: "invalid" });
+
+describe("inputs and outputs above 32 KiB", () => {
+  it("count for their owner: an input that does not fit is refused, and nothing is queued", async () => {
+    const ann = await owner({ storedBytes: 100_000 });
+    for (const more of [{}, { "x-fal-store-io": "0" }, { "idempotency-key": randomUUID() }])
+      for (const path of [`/queue/${STUB}`, `/${STUB}`, `/${STUB}/stream`]) {
+        const answer = await post(`${urls[0]}${path}`, ann, large(100_000), more);
+        expect([answer.status, answer.headers.get("x-fal-error-type")]).toEqual([413, "storage_limit"]);
+        expect(await answer.text()).toContain("0 of 100,000 bytes");
+        expect(await test.workflow(answer.headers.get("x-fal-request-id") ?? "")).toBeUndefined();
+      }
+    expect(await stored(ann)).toBeUndefined();
+    expect((await outcomeOf(ann, failing(60_000))).outcome).toMatchObject({
+      error: { code: "input_invalid" },
+    });
+    expect(await stored(ann)).toMatchObject({ bytes: expect.closeTo(60_000, -3), files: 1 });
+    expect((await post(`${urls[0]}/queue/${STUB}`, ann, large(60_000))).status).toBe(413);
+    // Another owner has a budget of its own.
+    expect((await outcomeOf(await owner({ storedBytes: 100_000 }), failing(60_000))).attempts).toBe(1);
+  });
+
+  it("end a job whose output does not fit, which is not retried", async () => {
+    const ann = await owner({ storedBytes: 100_000 });
+    const { outcome, attempts } = await outcomeOf(ann, large(60_000));
+    expect(outcome).toMatchObject(refusedFor("of 100,000 bytes"));
+    expect(attempts).toBe(1);
+    expect(await test.deadLetters()).toEqual([]);
+  });
+
+  it("cost nothing up to 32 KiB, wherever they are kept", async () => {
+    const ann = await owner({ storedBytes: 100_000 });
+    for (const more of [{}, { "x-fal-store-io": "0" }])
+      expect((await outcomeOf(ann, large(30_000), more)).outcome).toMatchObject({ ok: true });
+    expect(await stored(ann)).toBeUndefined();
+  });
+
+  it("are given back when an operator deletes them", async () => {
+    const ann = await owner({ storedBytes: 200_000 });
+    const id = await submit(ann, large(60_000));
+    await test.record(id);
+    expect(await stored(ann)).toMatchObject({ bytes: expect.closeTo(120_000, -3), files: 2 });
+    await test.client.admin("DELETE", `/v1/models/requests/${id}/payloads`);
+    expect(await stored(ann)).toEqual({ bytes: 0, files: 0 });
+  });
+
+  it("are given back at the end of a request that is not stored", async () => {
+    const ann = await owner({ storedBytes: 100_000 });
+    await outcomeOf(ann, failing(60_000), { "x-fal-store-io": "0" });
+    await expect.poll(() => stored(ann)).toEqual({ bytes: 0, files: 0 });
+  });
+
+  it("are given back by a call that is refused after they were stored", async () => {
+    const ann = await owner({ inProgress: 1 });
+    const running = await submit(ann, { prompt: "x", delay_ms: 600_000 });
+    const slots = () => test.sql`SELECT FROM places WHERE owner_id = ${ann.ownerId}`;
+    await expect.poll(async () => (await slots()).length).toBe(1);
+    for (const more of [{}, { "x-fal-store-io": "0" }, { "idempotency-key": randomUUID() }])
+      for (const path of [`/${STUB}`, `/${STUB}/stream`])
+        expect((await post(`${urls[0]}${path}`, ann, large(60_000), more)).status).toBe(429);
+    await expect.poll(() => stored(ann)).toEqual({ bytes: 0, files: 0 });
+    await fetch(`${urls[0]}/queue/${STUB}/requests/${running}/cancel`, {
+      method: "PUT",
+      headers: ann.headers,
+    });
+  });
+
+  it("of a pipeline's nodes count too", async () => {
+    const ann = await owner({ storedBytes: 300_000 });
+    const run = async (bytes: number) => {
+      const by = { stages: [[large(bytes)]] };
+      const answer = await post(`${urls[0]}/queue/tempera/stub-pipeline`, ann, by);
+      expect(answer.status, await answer.clone().text()).toBe(200);
+      return test.record(((await answer.json()) as { request_id: string }).request_id);
+    };
+    // The pipeline's input and output, and those of its node.
+    expect((await run(50_000))?.outcome).toMatchObject({ ok: true });
+    expect(await stored(ann)).toMatchObject({ bytes: expect.closeTo(200_000, -4), files: 4 });
+    expect((await run(60_000))?.outcome).toMatchObject(refusedFor("of 300,000 bytes"));
+  });
+});
+
 async function stored({ ownerId }: TestOwner): Promise<{ bytes: number; files: number } | undefined> {
   const [row] = await test.sql<{ bytes: string; files: string }[]>`
     SELECT bytes, files FROM stored_totals WHERE owner_id = ${ownerId}`;

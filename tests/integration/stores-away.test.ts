@@ -241,6 +241,12 @@ describe("PostgreSQL away", () => {
     expect((await gateway.post(`/queue/${STUB}`, { prompt: "y" }, key)).status).toBe(422);
   });
 
+  it("does not stop submits whose input is stored apart: what cannot be counted is stored", async () => {
+    const { status, requestId } = await gateway.post(`/queue/${STUB}`, { payload: "x".repeat(40_000) });
+    expect(status).toBe(200);
+    await ended(requestId);
+  });
+
   it("refuses one of two calls that use a key for different inputs at the same instant", async () => {
     const key = randomUUID();
     const answers = await Promise.all(

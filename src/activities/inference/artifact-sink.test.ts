@@ -56,8 +56,8 @@ const sinkOn = (
       begin: unexpected,
       claim: unexpected,
       store: unexpected,
-      countArtifact: async () => true,
-      uncountArtifacts: async () => {},
+      countObject: async () => true,
+      uncountObjects: async () => {},
       ...counting,
     },
     clock: { nowMs: () => 0 },
@@ -65,7 +65,7 @@ const sinkOn = (
     filesUrl: "http://localhost:8080",
     job: { requestId: "019a1b2c-0000-7000-8000-000000000000", ownerId: "ann" },
     inline,
-    warn: () => {},
+    log: { warn: () => {} },
   });
 const unexpected = () => Promise.reject(new Error("a record was written for a file without a lifecycle"));
 
@@ -176,8 +176,8 @@ const recordingSink = (
     outputBytesMax: 2 ** 30,
     files: {
       ...files,
-      countArtifact: unexpected,
-      uncountArtifacts: unexpected,
+      countObject: unexpected,
+      uncountObjects: unexpected,
     } as ArtifactSinkOptions["files"],
     clock: { nowMs: () => 0 },
     nameArtifact: NAMES,
@@ -188,7 +188,7 @@ const recordingSink = (
       lifecycle,
     },
     inline: false,
-    warn: () => {},
+    log: { warn: () => {} },
   });
 
 describe("a produced file with a lifecycle", () => {
@@ -234,7 +234,7 @@ describe("a produced file without a lifecycle", () => {
     const objects = createObjects();
     const seen: unknown[] = [];
     const sink = sinkOn(objects, false, budget(), {
-      countArtifact: async (artifact) => {
+      countObject: async (artifact) => {
         seen.push(artifact, objects.stored.size);
         return true;
       },
@@ -246,7 +246,7 @@ describe("a produced file without a lifecycle", () => {
   it("is not stored when its owner has no room for it", async () => {
     const objects = createObjects();
     const sink = sinkOn(objects, false, budget(), {
-      countArtifact: () => Promise.reject(new TemperaError("storage_limit")),
+      countObject: () => Promise.reject(new TemperaError("storage_limit")),
     });
     await expect(sink.store(HEAD, chunks(BYTES))).rejects.toMatchObject({ code: "storage_limit" });
     expect(objects.stored.size).toBe(0);
@@ -259,8 +259,8 @@ describe("a produced file without a lifecycle", () => {
     const uncounted: string[][] = [];
     const broken = { ...createObjects(), put: () => Promise.reject(new Error("broken")) };
     const sink = sinkOn(broken, false, budget(), {
-      countArtifact: async () => isNew,
-      uncountArtifacts: async (keys) => void uncounted.push(keys),
+      countObject: async () => isNew,
+      uncountObjects: async (keys) => void uncounted.push(keys),
     });
     await expect(sink.store(HEAD, chunks(BYTES))).rejects.toThrow("broken");
     expect(uncounted).toEqual(expected);
@@ -269,7 +269,7 @@ describe("a produced file without a lifecycle", () => {
   it("is stored uncounted while PostgreSQL is away: a result does not wait for that", async () => {
     const objects = createObjects();
     const sink = sinkOn(objects, false, budget(), {
-      countArtifact: () =>
+      countObject: () =>
         Promise.reject(new TemperaError("store_unavailable", "away", { store: "PostgreSQL" })),
     });
     await sink.store(HEAD, chunks(BYTES));

@@ -1,9 +1,9 @@
 import { createHash } from "node:crypto";
 import { Readable } from "node:stream";
 import type { ArtifactHead } from "../../core/engines/engine.ts";
-import { isStoreFailure } from "../../core/errors/store-failure.ts";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { artifactKey, artifactUrl, type NameArtifact } from "../../core/files/artifact.ts";
+import { putCounted } from "../../core/files/counted-object.ts";
 import { fileKey, fileUrl, producedFileId, safeFileName } from "../../core/files/file.ts";
 import type { FileStore } from "../../core/files/file-store.ts";
 import { expiryOf, type Lifecycle } from "../../core/files/lifecycle.ts";
@@ -12,6 +12,7 @@ import { SIGNATURE_MARK } from "../../core/files/private-address.ts";
 import type { Json, JsonObject } from "../../core/json/json.ts";
 import { LIMITS } from "../../core/limits.ts";
 import type { Clock } from "../../core/operations/clock.ts";
+import type { Log } from "../../core/operations/log.ts";
 import type { JobSpec } from "../../core/requests/job.ts";
 import { TREES } from "../../fal/index.ts";
 import type { ByteBudget } from "./byte-budget.ts";
@@ -19,7 +20,7 @@ import { isWaitedFor } from "./store-wait.ts";
 
 export interface ArtifactSinkOptions {
   objects: Pick<ObjectStore, "put" | "delete">;
-  files: Pick<FileStore, "begin" | "claim" | "store" | "countArtifact" | "uncountArtifacts">;
+  files: Pick<FileStore, "begin" | "claim" | "store" | "countObject" | "uncountObjects">;
   clock: Clock;
   /** Memory of this GPU worker for files on their way to the store. */
   keptBytes: ByteBudget;
@@ -32,7 +33,7 @@ export interface ArtifactSinkOptions {
   /** Return files as data URIs where they fit (fal's `sync_mode`). */
   inline: boolean;
   /** Receives messages about failures that do not affect the run. */
-  warn: (message: string) => void;
+  log: Pick<Log, "warn">;
 }
 
 /** The target of a produced file: its address, and how its bytes get there. */
@@ -164,31 +165,12 @@ export class ArtifactSink implements Disposable {
     if (job.lifecycle) return this.#recordedTargetOf(head, job.lifecycle);
     // A file without a lifecycle has a key that is made of its owner and its content.
     const key = artifactKey({ ...head, name: nameArtifact(job.ownerId, head.sha256) });
+    const object = { ownerId: job.ownerId, objectKey: key };
+    const { bytes, contentType } = head;
     return {
       url: artifactUrl(filesUrl, key),
-      put: (body) => this.#putArtifact(key, body, head),
+      put: (body) => putCounted(this.#options, object, body, { bytes, contentType }),
     };
-  }
-
-  /** Counts an artifact for its owner, then stores it. It does not count when it cannot be stored. */
-  async #putArtifact(key: string, body: () => Buffer | Readable, head: ArtifactHead): Promise<void> {
-    const { job, objects, files, warn } = this.#options;
-    const { ownerId } = job;
-    const isNew = await files.countArtifact({ ownerId, objectKey: key, bytes: head.bytes }).catch((error) => {
-      if (!isStoreFailure(error)) throw error;
-      // A result does not wait for its being counted.
-      warn(`the file ${key} does not count for its owner: ${error.message}`);
-      return false;
-    });
-    try {
-      await objects.put(key, body(), { bytes: head.bytes, contentType: head.contentType });
-    } catch (error) {
-      if (isNew)
-        await files
-          .uncountArtifacts([key], ownerId)
-          .catch((failure) => warn(`the file ${key} counts though it is not stored: ${String(failure)}`));
-      throw error;
-    }
   }
 
   /**
@@ -228,10 +210,12 @@ export class ArtifactSink implements Disposable {
 
   /** Deletes an object that no record names any more, in the background: the run does not depend on it. */
   #discard(key: string): void {
-    const { objects, warn } = this.#options;
+    const { objects, log } = this.#options;
     objects
       .delete(key)
-      .catch((error) => warn(`the file of an abandoned attempt was not deleted (${key}): ${String(error)}`));
+      .catch((error) =>
+        log.warn({}, `the file of an abandoned attempt was not deleted (${key}): ${String(error)}`),
+      );
   }
 
   #resolveValue(value: Json): Json {

@@ -21,8 +21,8 @@ export interface InferDependencies {
   /** Read by a retried attempt, for an outcome that the event log has lost. */
   requests: Pick<RequestStore, "find">;
   objects: ObjectStore;
-  /** The records of produced files that have a lifecycle, and the count of all others. */
-  files: Pick<FileStore, "begin" | "claim" | "store" | "countArtifact" | "uncountArtifacts">;
+  /** The records of produced files that have a lifecycle, and the count of all other objects. */
+  files: Pick<FileStore, "begin" | "claim" | "store" | "countObject" | "uncountObjects">;
   clock: Clock;
   /** Cancels, as the event log announces them within milliseconds. */
   running: RunningRequests;

@@ -14,6 +14,7 @@ import type { JsonObject, Stored } from "../../core/json/json.ts";
 import { LIMITS } from "../../core/limits.ts";
 import type { RetryCondition, RetryPolicy } from "../../core/models/model.ts";
 import { steadyClock } from "../../core/operations/clock.ts";
+import type { Log } from "../../core/operations/log.ts";
 import { unitsMade } from "../../core/owners/usage.ts";
 import type { HandOver, JobSpec, PreviousAttempts, StoreGivenUp } from "../../core/requests/job.ts";
 import type { Outcome } from "../../core/requests/request.ts";
@@ -177,7 +178,7 @@ export class InferenceAttempt implements Disposable {
       ...this.#dependencies.output,
       job: this.#job,
       inline: input.sync_mode === true,
-      warn: this.#warn,
+      log: this.#attemptLog,
     });
     const run = { requestId, ownerId, attempt: this.#attempt, endpoint, version, input, files };
     const result = await this.#dependencies.engines.run(
@@ -218,11 +219,12 @@ export class InferenceAttempt implements Disposable {
   }
 
   #storeOutput(value: JsonObject): Promise<Stored<JsonObject>> {
-    const { objects } = this.#dependencies;
-    const { requestId, storeIo } = this.#job;
+    const { objects, files } = this.#dependencies;
+    const { requestId, ownerId, storeIo } = this.#job;
+    const stores = { objects, files, log: this.#attemptLog };
     return storeIo === false
-      ? storeApart(objects, transientKey(requestId, "output"), value)
-      : store(objects, `outcomes/${requestId}.json`, value);
+      ? storeApart(stores, { ownerId, key: transientKey(requestId, "output") }, value)
+      : store(stores, { ownerId, key: `outcomes/${requestId}.json` }, value);
   }
 
   #outcomeOf(
@@ -404,6 +406,10 @@ export class InferenceAttempt implements Disposable {
   }
 
   readonly #warn = (message: string): void => this.#context.log.warn(message);
+
+  readonly #attemptLog: Pick<Log, "warn"> = {
+    warn: (fields, message) => this.#context.log.warn(message, { ...fields }),
+  };
 }
 
 /** Returns the failure of an attempt for Temporal. A hand-over is not retried: its workflow calls anew. */

@@ -78,6 +78,7 @@ const stores = () => ({
     }),
   } as never,
   objects: { delete: async () => {} } as never,
+  files: { uncountObjects: async () => {} },
   logSearch: { index: async () => {} } as never,
   log: {
     info: (fields: object, message: string) => void logged.push(["info", fields, message]),

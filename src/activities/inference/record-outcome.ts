@@ -1,4 +1,6 @@
 import { checkpointKey } from "../../core/engines/engine.ts";
+import { deleteCounted } from "../../core/files/counted-object.ts";
+import type { FileStore } from "../../core/files/file-store.ts";
 import type { ObjectStore } from "../../core/files/object-store.ts";
 import { isTransient, transientFolder } from "../../core/files/transient.ts";
 import type { Clock } from "../../core/operations/clock.ts";
@@ -36,6 +38,7 @@ export interface RecordOutcomeDependencies {
   events: Pick<EventLog, "append" | "complete" | "outcome" | "read">;
   requests: Pick<RequestStore, "finish">;
   objects: Pick<ObjectStore, "delete" | "list">;
+  files: Pick<FileStore, "uncountObjects">;
   logSearch: Pick<LogSearch, "index">;
   log: Pick<Log, "info" | "warn">;
   clock: Clock;
@@ -59,6 +62,7 @@ export function createRecordOutcome({
   events,
   requests,
   objects,
+  files,
   logSearch,
   log,
   clock,
@@ -89,7 +93,7 @@ export function createRecordOutcome({
     // Indexed in the background: the record has the lines, and an unavailable index must not delay the end.
     if (logs.length > 0) logSearch.index({ ...job, lines: logs.flatMap(lineOf) }).catch(() => {});
     // No attempt reads the input any more. A sweep deletes it when the store is unavailable now.
-    if ("ref" in job.input && isTransient(job.input)) deleteInputs(objects, job).catch(() => {});
+    if ("ref" in job.input && isTransient(job.input)) deleteInputs({ objects, files }, job).catch(() => {});
     return recorded;
   };
 }
@@ -98,13 +102,16 @@ export function createRecordOutcome({
 const INPUTS_MAX = 100;
 
 async function deleteInputs(
-  objects: Pick<ObjectStore, "delete" | "list">,
+  stores: Pick<RecordOutcomeDependencies, "objects" | "files">,
   { requestId }: Pick<JobSpec, "requestId">,
 ): Promise<void> {
   const folder = transientFolder(requestId);
-  const stored = await objects.list(folder, undefined, INPUTS_MAX);
-  const inputs = stored.filter(({ key }) => key.startsWith(`${folder}input`));
-  await Promise.all(inputs.map(({ key }) => objects.delete(key)));
+  const stored = await stores.objects.list(folder, undefined, INPUTS_MAX);
+  const keys = stored.map(({ key }) => key);
+  await deleteCounted(
+    stores,
+    keys.filter((key) => key.startsWith(`${folder}input`)),
+  );
 }
 
 /**

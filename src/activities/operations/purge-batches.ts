@@ -1,4 +1,5 @@
 /** The ways to find a batch of expired or orphaned data: by owner, by folder of the object store. */
+import { deleteCounted } from "../../core/files/counted-object.ts";
 import type { FileStore } from "../../core/files/file-store.ts";
 import type { ListedObject, ObjectStore } from "../../core/files/object-store.ts";
 import type { Clock } from "../../core/operations/clock.ts";
@@ -24,7 +25,7 @@ export interface PurgeDependencies {
   jobs: Pick<Jobs, "describe" | "forget">;
   /** The index of log lines, where it is not the record itself. */
   logSearch: Pick<LogSearch, "remove">;
-  files: Pick<FileStore, "remove" | "uncountArtifacts">;
+  files: Pick<FileStore, "remove" | "uncountObjects" | "uncheckedObjects" | "markChecked">;
   policy: RetentionPolicy;
   clock: Clock;
   log: Log;
@@ -90,14 +91,11 @@ export function ofObjects({
   folder,
   ageMs,
   select,
-  forget,
 }: {
   kind: DeletedKind;
   folder: string;
   ageMs: (dependencies: PurgeDependencies) => number | null;
   select: (dependencies: PurgeDependencies, objects: ListedObject[]) => Promise<ListedObject[]>;
-  /** Notes that these keys have no bytes any more. */
-  forget?: (dependencies: PurgeDependencies, keys: string[]) => Promise<void>;
 }): Purge {
   return async (dependencies, after, limit) => {
     const { objects, retention, clock } = dependencies;
@@ -106,8 +104,7 @@ export function ofObjects({
     const page = await objects.list(folder, after, limit);
     const old = page.filter(({ modifiedAtMs }) => modifiedAtMs + age <= clock.nowMs());
     const selected = old.length === 0 ? [] : await select(dependencies, old);
-    for (const { key } of selected) await objects.delete(key);
-    await forget?.(
+    await deleteCounted(
       dependencies,
       selected.map(({ key }) => key),
     );

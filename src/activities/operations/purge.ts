@@ -3,6 +3,7 @@
  * record that names them: a sweep that dies in between finds the record again.
  */
 import { errorInfo, isTemperaError } from "../../core/errors/tempera-error.ts";
+import { deleteCounted } from "../../core/files/counted-object.ts";
 import type { ListedObject } from "../../core/files/object-store.ts";
 import { TRANSIENT_FOLDER } from "../../core/files/transient.ts";
 import { LIMITS } from "../../core/limits.ts";
@@ -96,7 +97,6 @@ const purgeArtifacts = ofObjects({
     const used = await retention.artifactsInUse(objects.map(({ key }) => key));
     return objects.filter(({ key }) => !used.has(key));
   },
-  forget: ({ files }, keys) => files.uncountArtifacts(keys),
 });
 
 const purgeOrphanedPayloads = inFolders(["inputs/", "outcomes/"], (folder) =>
@@ -142,6 +142,17 @@ const purgeFilesWithoutBytes: Purge = async ({ retention, objects, files, log },
   return { deleted: missing.length, after: page.at(-1)?.fileId, done: page.length < limit };
 };
 
+/** Objects that count for an owner though they were never stored, or were deleted by an earlier release. */
+const purgeCountsWithoutBytes: Purge = async ({ retention, objects, files }, _, limit) => {
+  const page = await files.uncheckedObjects(limit);
+  const missing: string[] = [];
+  for (const key of page) if (!(await objects.head(key))) missing.push(key);
+  await files.uncountObjects(missing);
+  await files.markChecked(page);
+  await retention.count("count without bytes", missing.length);
+  return { deleted: missing.length, done: page.length < limit };
+};
+
 const PURGES: Record<SweptKind, Purge> = {
   request: purgeRequests,
   payload: purgePayloads,
@@ -154,6 +165,7 @@ const PURGES: Record<SweptKind, Purge> = {
   "orphaned payload": purgeOrphanedPayloads,
   "orphaned file": purgeOrphanedFiles,
   "file without bytes": purgeFilesWithoutBytes,
+  "count without bytes": purgeCountsWithoutBytes,
 };
 
 /** Deletes the next batch of a kind, at most `limit` items. */
@@ -191,8 +203,8 @@ async function endedOf(
   return ended;
 }
 
-async function deleteBytes({ objects }: PurgeDependencies, requests: PurgedRequest[]): Promise<void> {
-  for (const key of new Set(requests.flatMap(({ refs }) => refs))) await objects.delete(key);
+async function deleteBytes(dependencies: PurgeDependencies, requests: PurgedRequest[]): Promise<void> {
+  await deleteCounted(dependencies, [...new Set(requests.flatMap(({ refs }) => refs))]);
 }
 
 /** Deletes the copies of inputs and outputs that other stores hold for a while after a request has ended. */

@@ -1,7 +1,8 @@
 /** The activities for values of pipelines that are too large for Temporal. They lie in the object store. */
 import { ApplicationFailure } from "@temporalio/common";
 import type { ErrorCode } from "../../core/errors/catalogue.ts";
-import type { ErrorInfo, InputFault } from "../../core/errors/tempera-error.ts";
+import { type ErrorInfo, type InputFault, isTemperaError } from "../../core/errors/tempera-error.ts";
+import type { CountedObjectStores } from "../../core/files/counted-object.ts";
 import type { ObjectStore } from "../../core/files/object-store.ts";
 import { retrieve, store, storeApart } from "../../core/files/stored-value.ts";
 import { writeJson } from "../../core/json/exact-json.ts";
@@ -43,12 +44,24 @@ export function createLoadValue({ objects }: { objects: Pick<ObjectStore, "get" 
   };
 }
 
+/** The stores of values, which count for their owners. */
+type ValueStores<Uses extends keyof ObjectStore> = Omit<CountedObjectStores, "objects"> & {
+  objects: Pick<ObjectStore, Uses | "put">;
+};
+
 /**
  * Stores a value. With `apart`, it goes to the object store however small it is: no record may hold it.
- * `standIns` names the stored values whose long texts are put back first. Rejects with `pipeline_limit` and
- * `payload_gone`.
+ * `standIns` names the stored values whose long texts are put back first. Rejects with `pipeline_limit`,
+ * `payload_gone` and `storage_limit`.
  */
-export function createStoreValue({ objects }: { objects: Pick<ObjectStore, "get" | "head" | "put"> }) {
+export function createStoreValue({
+  ownerOf,
+  ...stores
+}: ValueStores<"get" | "head"> & {
+  /** Finds the owner of the workflow that calls; `undefined` when it is not known. */
+  ownerOf: () => Promise<string | undefined>;
+}) {
+  const { objects } = stores;
   const textsOf = async (ref: string): Promise<[string, string[]]> => {
     if (!(await objects.head(ref)))
       throw permanentFailure("payload_gone", "A value of the pipeline is no longer stored; run it again.");
@@ -76,16 +89,16 @@ export function createStoreValue({ objects }: { objects: Pick<ObjectStore, "get"
         "pipeline_limit",
         `The long texts of a value may have ${pipelineStoredBytesMax} characters together.`,
       );
-    return apart ? storeApart(objects, key, whole) : store(objects, key, whole);
+    const put = apart ? storeApart : store;
+    return withinLimits(put(stores, { ownerId: await ownerOf(), key }, whole));
   };
 }
 
 /** Checks the input of a node that calls a pipeline, and completes it, as a submit does. */
 export function createCheckPipelineInput({
-  objects,
   schemaThread,
-}: {
-  objects: Pick<ObjectStore, "get" | "put">;
+  ...stores
+}: ValueStores<"get"> & {
   schemaThread: Pick<SchemaThread, "checkInput">;
 }) {
   return async function checkPipelineInput({
@@ -104,10 +117,21 @@ export function createCheckPipelineInput({
     /** No record may hold the input, however small it is. */
     apart?: true;
   }): Promise<{ input: Stored<JsonObject> } | { faults: InputFault[] }> {
-    const checked = await schemaThread.checkInput({ ownerId, schema }, await retrieve(objects, input));
+    const checked = await schemaThread.checkInput({ ownerId, schema }, await retrieve(stores.objects, input));
     if ("faults" in checked) return checked;
-    return { input: await (apart ? storeApart : store)(objects, key, checked.input) };
+    const put = apart ? storeApart : store;
+    return { input: await withinLimits(put(stores, { ownerId: ownerId || undefined, key }, checked.input)) };
   };
+}
+
+/** Awaits the storing of a value. Its owner has no room for it at a retry either. */
+async function withinLimits<T>(storing: Promise<T>): Promise<T> {
+  try {
+    return await storing;
+  } catch (error) {
+    if (!isTemperaError(error) || error.code !== "storage_limit") throw error;
+    throw permanentFailure(error.code, error.message);
+  }
 }
 
 /** Returns a failure that a retry would only repeat. */

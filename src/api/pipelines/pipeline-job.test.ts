@@ -24,7 +24,6 @@ async function job(off: string[]) {
     },
     flags: { isOn: (_: string, name: string) => !off.includes(name) },
     findPipeline: async () => undefined,
-    objects: {},
     clock: { nowMs: () => 0 },
   };
   const made = await pipelineJob(api as unknown as Parameters<typeof pipelineJob>[0], {
@@ -33,6 +32,7 @@ async function job(off: string[]) {
     caller: { ownerId: "o" },
     input: {},
     cache: true,
+    values: { store: async (_, value) => ({ inline: value }) },
   });
   return { made, routed };
 }

@@ -1,5 +1,4 @@
 import { TemperaError } from "../../core/errors/tempera-error.ts";
-import { store } from "../../core/files/stored-value.ts";
 import { writeJson } from "../../core/json/exact-json.ts";
 import type { Json, JsonObject } from "../../core/json/json.ts";
 import { LIMITS } from "../../core/limits.ts";
@@ -13,6 +12,7 @@ import type { Route } from "../../registry/registry.ts";
 import { resolveCallTargets } from "../../registry/resolve-call-targets.ts";
 import type { Caller } from "../auth/key-ring.ts";
 import type { ApiDependencies } from "../dependencies.ts";
+import type { RequestValues } from "../limits/request-values.ts";
 
 /**
  * Builds the parts of a job that its pipeline determines. The targets of all its calls are resolved now, so
@@ -20,22 +20,25 @@ import type { ApiDependencies } from "../dependencies.ts";
  *
  * Rejects with `pipeline_limit` when the input is too large for a workflow, with the errors of
  * `resolveCallTargets`, with `key_endpoint_forbidden` when the caller's key may not call a target itself,
- * with `disabled_by_operator` when a flag disables a target for this owner, and with `store_unavailable`.
+ * with `disabled_by_operator` when a flag disables a target for this owner, and as `RequestValues.store` does.
  */
 export async function pipelineJob(
-  api: Pick<ApiDependencies, "objects" | "clock" | "registry" | "findPipeline" | "flags">,
+  api: Pick<ApiDependencies, "clock" | "registry" | "findPipeline" | "flags">,
   {
     pipeline,
     requestId,
     caller,
     input,
     cache,
+    values,
   }: {
     pipeline: PipelineVersion;
     requestId: string;
     caller: Pick<Caller, "ownerId" | "permissions">;
     input: JsonObject;
     cache: boolean;
+    /** Stores the plan and the targets. */
+    values: Pick<RequestValues, "store">;
   },
 ): Promise<
   Pick<JobSpec, "endpoint" | "version" | "taskQueue" | "modelDigest" | "retry" | "timeouts"> &
@@ -57,8 +60,8 @@ export async function pipelineJob(
     ownerId,
   });
   const [plan, stored] = await Promise.all([
-    store(api.objects, `inputs/${requestId}-plan.json`, pipeline.plan),
-    store(api.objects, `inputs/${requestId}-callees.json`, targets),
+    values.store(`inputs/${requestId}-plan.json`, pipeline.plan),
+    values.store(`inputs/${requestId}-callees.json`, targets),
   ]);
   return {
     endpoint: pipeline.endpoint,

@@ -6,6 +6,7 @@ import { LIMITS } from "../../core/limits.ts";
 import type { PipelinePart, ReusedNode } from "../../core/pipelines/pipeline.ts";
 import type { PipelineRun } from "../../core/pipelines/pipeline-run-store.ts";
 import { type JobSpec, refsOf } from "../../core/requests/job.ts";
+import { RequestValues, type ValuePorts } from "../limits/request-values.ts";
 import { type PreviousRun, rerunJob } from "./rerun-job.ts";
 
 const ID = "019a1b2c-0000-7000-8000-000000000001";
@@ -31,7 +32,7 @@ function createApi(off: string[] = []) {
     registry,
     findPipeline: async () => undefined,
     clock: { nowMs: () => 1_000 },
-    files: {},
+    files: { countObject: async () => true, uncountObjects: async () => {} },
     flags,
   };
   const read = <T>(value: Stored<T> | undefined): T =>
@@ -72,10 +73,14 @@ const previous = (nodes: PipelineRun[], part: Partial<PipelinePart> = {}): Previ
 
 const request = { requestId: "new", rerun: { input: {}, nodes: {} }, cache: true };
 
+type Api = ReturnType<typeof createApi>["api"];
+const runAgain = (api: Api, run: PreviousRun, again: Omit<Parameters<typeof rerunJob>[2], "values">) =>
+  rerunJob(api, run, { ...again, values: new RequestValues(api as unknown as ValuePorts, "ann") });
+
 describe("the job of a rerun", () => {
   it("has the input of the first run, the results of its nodes, and a new deadline", async () => {
     const { api, read } = createApi();
-    const { pipeline, input, rerunOf } = await rerunJob(api, previous([node("1", { x: 1 })]), request);
+    const { pipeline, input, rerunOf } = await runAgain(api, previous([node("1", { x: 1 })]), request);
     expect({ input, rerunOf }).toEqual({ input: { inline: { prompt: "a", seed: 1 } }, rerunOf: ID });
     expect(pipeline).toMatchObject({
       plan: { inline: { code: "t/p@1.0.0" } },
@@ -96,7 +101,7 @@ describe("the job of a rerun", () => {
         inline: { "t/a": { kind: "model", endpoint: "t/a" } },
       } as unknown as PipelinePart["callees"];
       await expect(
-        rerunJob(api, previous([node("1", {})], { callees: targets }), request),
+        runAgain(api, previous([node("1", {})], { callees: targets }), request),
       ).rejects.toMatchObject({
         code: "disabled_by_operator",
         message: expect.stringContaining(off),
@@ -105,14 +110,14 @@ describe("the job of a rerun", () => {
   );
 
   it("does not read the cache of nodes while a flag disables it", async () => {
-    const { pipeline } = await rerunJob(createApi(["node_cache"]).api, previous([]), request);
+    const { pipeline } = await runAgain(createApi(["node_cache"]).api, previous([]), request);
     expect(pipeline?.cache).toBe(false);
   });
 
   it("is refused when the first run's input was deleted, and its plan with it", async () => {
     const before = previous([], { plan: { ref: "inputs/x-plan.json" } });
     before.job.input = TOMBSTONE;
-    await expect(rerunJob(createApi().api, before, request)).rejects.toMatchObject({ code: "payload_gone" });
+    await expect(runAgain(createApi().api, before, request)).rejects.toMatchObject({ code: "payload_gone" });
   });
 
   it("is refused when a version that it calls is no longer served", async () => {
@@ -120,7 +125,7 @@ describe("the job of a rerun", () => {
       inline: { "t/a": { kind: "model", endpoint: "t/a", version: "0.9.0" } },
     } as unknown as PipelinePart["callees"];
     await expect(
-      rerunJob(createApi().api, previous([], { callees: targets }), request),
+      runAgain(createApi().api, previous([], { callees: targets }), request),
     ).rejects.toMatchObject({
       code: "endpoint_unknown",
     });
@@ -130,7 +135,7 @@ describe("the job of a rerun", () => {
     const { api, read } = createApi();
     const called = node("1", { x: 1 });
     called.job.pipeline = { givenHash: "of the node's input" } as PipelinePart;
-    const { pipeline } = await rerunJob(api, previous([called]), request);
+    const { pipeline } = await runAgain(api, previous([called]), request);
     expect(read(pipeline?.kept)).toMatchObject({ "1": { inputHash: "of the node's input" } });
   });
 
@@ -139,7 +144,7 @@ describe("the job of a rerun", () => {
     const before = previous([node("1", {}), node("2", {})], {
       overrides: { "1": { a: 1, b: 1 }, "2": { c: 1 } },
     });
-    const { pipeline } = await rerunJob(api, before, {
+    const { pipeline } = await runAgain(api, before, {
       ...request,
       rerun: { from: "2", input: {}, nodes: { "1": { b: 2 } } },
     });
@@ -150,7 +155,7 @@ describe("the job of a rerun", () => {
     const { api, read, stored } = createApi();
     const text = "x".repeat(LIMITS.inlineBytesMax / 2);
     const nodes = Array.from({ length: LIMITS.pipelineNodesMax }, (_, at) => node(String(at), { text, at }));
-    const { pipeline } = await rerunJob(api, previous(nodes), request);
+    const { pipeline } = await runAgain(api, previous(nodes), request);
     const results: Record<string, ReusedNode> = read(pipeline?.kept);
     expect(Object.keys(results)).toHaveLength(LIMITS.pipelineNodesMax);
     expect(Buffer.byteLength(JSON.stringify(results))).toBeLessThan(LIMITS.pipelinePlanBytesMax);
@@ -177,14 +182,14 @@ describe("the job of a rerun", () => {
       await new Promise((resolve) => setImmediate(resolve));
       return get(key).finally(() => reading--);
     };
-    await rerunJob(api, previous(nodes), request);
+    await runAgain(api, previous(nodes), request);
     expect(most).toBeLessThanOrEqual(8);
   });
 
   it("accepts only the fields of the first run when the definition no longer exists", async () => {
     const { api } = createApi();
     const change = (input: JsonObject) =>
-      rerunJob(api, previous([]), { ...request, rerun: { input, nodes: {} } });
+      runAgain(api, previous([]), { ...request, rerun: { input, nodes: {} } });
     expect((await change({ prompt: "b" })).input).toEqual({ inline: { prompt: "b", seed: 1 } });
     await expect(change({ colour: "red" })).rejects.toMatchObject({
       code: "input_invalid",
@@ -197,10 +202,10 @@ describe("the job of a rerun", () => {
     const text = "x".repeat(LIMITS.pipelineValueBytesMax);
     const runs = previous([node("1", {})]);
     const rerun = { input: {}, nodes: { "1": { text } } };
-    const { pipeline } = await rerunJob(api, runs, { ...request, rerun });
+    const { pipeline } = await runAgain(api, runs, { ...request, rerun });
     expect(pipeline).not.toHaveProperty("overrides");
     expect(read({ ref: pipeline?.overridesRef ?? "" })).toEqual({ "1": { text } });
-    const next = await rerunJob(
+    const next = await runAgain(
       api,
       previous([node("1", {})], { overridesRef: pipeline?.overridesRef ?? "" }),
       {
@@ -219,7 +224,7 @@ describe("the job of a rerun", () => {
     const rerun = { input: {}, nodes: { "1": { promt: "x", seed: 1 } } };
     const callees = { inline: { "t/a": { kind: "model", endpoint: "t/a", version: "1.0.0" } } };
     await expect(
-      rerunJob(api, previous([node("1", {})], { callees } as never), { ...request, rerun }),
+      runAgain(api, previous([node("1", {})], { callees } as never), { ...request, rerun }),
     ).rejects.toMatchObject({
       code: "input_invalid",
       faults: [
@@ -241,7 +246,7 @@ describe("the job of a rerun", () => {
       plan: { inline: { graph } },
     } as unknown as Partial<PipelinePart>;
     const rerun = { input: {}, nodes: { "1": { promt: "x" }, "2": { sed: 1, seed: 1 } } };
-    await expect(rerunJob(api, previous([node("1", {})], part), { ...request, rerun })).rejects.toMatchObject(
+    await expect(runAgain(api, previous([node("1", {})], part), { ...request, rerun })).rejects.toMatchObject(
       {
         code: "input_invalid",
         faults: [
@@ -262,7 +267,7 @@ describe("the job of a rerun", () => {
     const { api } = createApi();
     const nodes = { "1": { list: Array.from({ length: 100_000 }, () => 1_000_000) } };
     await expect(
-      rerunJob(api, previous([node("1", {})]), { ...request, rerun: { input: {}, nodes } }),
+      runAgain(api, previous([node("1", {})]), { ...request, rerun: { input: {}, nodes } }),
     ).rejects.toMatchObject({
       faults: [{ loc: ["body", "overrides", "nodes"] }],
     });

@@ -1,6 +1,6 @@
 import { findNearestName } from "../../core/errors/nearest-name.ts";
 import { type InputFault, TemperaError } from "../../core/errors/tempera-error.ts";
-import { retrieve, store, storeApart } from "../../core/files/stored-value.ts";
+import { retrieve } from "../../core/files/stored-value.ts";
 import { transientKey } from "../../core/files/transient.ts";
 import { writeJson } from "../../core/json/exact-json.ts";
 import { inputHash } from "../../core/json/input-hash.ts";
@@ -13,6 +13,7 @@ import type { JobSpec } from "../../core/requests/job.ts";
 import type { Rerun } from "../../fal/index.ts";
 import { pipelineRoute, type Registry } from "../../registry/registry.ts";
 import type { ApiDependencies } from "../dependencies.ts";
+import type { RequestValues } from "../limits/request-values.ts";
 import { assertTargetsAvailable } from "./assert-targets-available.ts";
 import { isOutputAvailable } from "./is-output-available.ts";
 import { fitsWorkflow, refuseLarge } from "./pipeline-job.ts";
@@ -31,6 +32,8 @@ interface NewRun {
   storeIo?: false | undefined;
   /** Those of the caller's key. */
   permissions?: KeyPermissions | undefined;
+  /** Stores what is new. */
+  values: RequestValues;
 }
 
 /**
@@ -40,13 +43,13 @@ interface NewRun {
  *
  * Rejects with `input_invalid` for an input that does not fit the pipeline and for unknown nodes,
  * `payload_gone` when the previous run's input has been deleted, `endpoint_unknown` when a version that it
- * calls is no longer served, `key_endpoint_forbidden` when the caller's key may not call a target of it, and
+ * calls is no longer served, `storage_limit`, `key_endpoint_forbidden` when the caller's key may not call a target of it, and
  * `disabled_by_operator` when a flag disables the pipeline, or a target of it, for its owner.
  */
 export async function rerunJob(
   api: Pick<ApiDependencies, "objects" | "files" | "clock" | "registry" | "findPipeline" | "flags">,
   { job, nodes }: PreviousRun,
-  { requestId, rerun, cache, storeIo, permissions }: NewRun,
+  { requestId, rerun, cache, storeIo, permissions, values }: NewRun,
 ): Promise<Pick<JobSpec, "input" | "pipeline" | "rerunOf">> {
   const { plan, callees, depth } = job.pipeline;
   // First, because the other stored parts were deleted together with the input.
@@ -76,12 +79,12 @@ export async function rerunJob(
       ? firstInput
       : await changedInput(api, job, firstInput, rerun.input);
   refuseLarge(input);
-  const slimmed = await slim(api, results);
+  const slimmed = await slim(values, results);
   const [storedInput, storedResults] = await Promise.all([
     storeIo === false
-      ? storeApart(api.objects, transientKey(requestId, "input"), input)
-      : store(api.objects, `inputs/${requestId}.json`, input),
-    store(api.objects, `inputs/${requestId}-kept.json`, slimmed),
+      ? values.storeApart(transientKey(requestId, "input"), input)
+      : values.store(`inputs/${requestId}.json`, input),
+    values.store(`inputs/${requestId}-kept.json`, slimmed),
   ]);
   const outputRefs =
     "ref" in storedResults
@@ -98,7 +101,7 @@ export async function rerunJob(
       cache: cache && api.flags.isOn("behaviour", "node_cache", job.ownerId),
       kept: storedResults,
       ...(outputRefs.length > 0 && { keptRefs: outputRefs }),
-      ...(await storeOverrides(api, overrides, { requestId, storeIo })),
+      ...(await storeOverrides(values, overrides, { requestId, storeIo })),
       ...(rerun.from !== undefined && { from: rerun.from }),
     },
   };
@@ -128,7 +131,7 @@ async function overridesOf(
 
 /** Makes overrides a part of the job, or an object when they are large. */
 async function storeOverrides(
-  { objects }: Pick<ApiDependencies, "objects">,
+  values: RequestValues,
   overrides: Record<string, JsonObject>,
   { requestId, storeIo }: { requestId: string; storeIo?: false | undefined },
 ): Promise<Pick<PipelinePart, "overrides" | "overridesRef">> {
@@ -136,7 +139,7 @@ async function storeOverrides(
   if (Buffer.byteLength(writeJson(overrides)) <= LIMITS.inlineBytesMax) return { overrides };
   // Apart from the input, a request that is not to be stored has no object of its own.
   if (storeIo === false) throw largeOverrides(LIMITS.inlineBytesMax);
-  const { ref } = await storeApart(objects, `inputs/${requestId}-overrides.json`, overrides);
+  const { ref } = await values.storeApart(`inputs/${requestId}-overrides.json`, overrides);
   return { overridesRef: ref };
 }
 
@@ -177,14 +180,14 @@ async function resultOf(
  * begins.
  */
 async function slim(
-  { objects }: Pick<ApiDependencies, "objects">,
+  values: RequestValues,
   results: Record<string, ReusedNode>,
 ): Promise<Record<string, ReusedNode>> {
   if (Buffer.byteLength(writeJson(results)) <= LIMITS.pipelinePlanBytesMax / 2) return results;
   const slimmed: [string, ReusedNode][] = [];
   for (const [name, node] of Object.entries(results)) {
     if ("inline" in node.output) {
-      const output = await storeApart(objects, `outcomes/${node.requestId}.json`, node.output.inline);
+      const output = await values.storeApart(`outcomes/${node.requestId}.json`, node.output.inline);
       slimmed.push([name, { ...node, output }]);
     } else slimmed.push([name, node]);
   }

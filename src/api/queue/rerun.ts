@@ -17,6 +17,7 @@ import type { ApiDependencies } from "../dependencies.ts";
 import { addressOf } from "../http/address.ts";
 import { answerJson } from "../http/answer-json.ts";
 import { readJsonBody } from "../http/read-body.ts";
+import type { RequestValues } from "../limits/request-values.ts";
 import { PIPELINE_PRICE, PIPELINE_RETRY } from "../pipelines/pipeline-job.ts";
 import { type PreviousRun, rerunJob } from "../pipelines/rerun-job.ts";
 import { answerExisting } from "../requests/answer-existing.ts";
@@ -74,12 +75,14 @@ export function createRerun(api: RerunApi) {
       readInput: () => raw,
     });
     if (claim?.existing) return answerExisting(c, api, claim.existing);
-    const submission = await prepareSubmission(claim, async (reservations) => {
+    const submission = await prepareSubmission(api, { caller, claim }, async (taken) => {
+      const { reservations, values } = taken;
       reservations.add(await api.limits.reserveQueued(caller));
       await api.limits.checkStorage(caller);
       reservations.add(await api.limits.reserveSpend(caller, PIPELINE_PRICE));
       const previous = await readPreviousRun(api, found.requestId);
-      return { job: await newJob(api, c, caller, previous, rerun), ignored: [], reservations };
+      const job = await newJob(api, c, { caller, previous, rerun, values });
+      return { job, ignored: [], ...taken };
     });
     const queued = queueJob(api, submission, { claim });
     await Promise.all([queued.started, queued.announced]);
@@ -90,9 +93,12 @@ export function createRerun(api: RerunApi) {
 async function newJob(
   api: RerunApi,
   c: Context,
-  caller: Caller,
-  previous: PreviousRun,
-  rerun: Rerun,
+  {
+    caller,
+    previous,
+    rerun,
+    values,
+  }: { caller: Caller; previous: PreviousRun; rerun: Rerun; values: RequestValues },
 ): Promise<JobSpec> {
   const { ownerId, endpoint, version, taskQueue, modelDigest, timeouts } = previous.job;
   const webhook = api.webhookOf(c.req.query("fal_webhook"));
@@ -122,6 +128,7 @@ async function newJob(
       cache,
       storeIo,
       permissions: caller.permissions,
+      values,
     })),
   };
 }

@@ -46,6 +46,7 @@ export function createSubmit(
     | "events"
     | "requests"
     | "objects"
+    | "files"
     | "storageDefaults"
     | "claims"
     | "limits"
@@ -70,10 +71,10 @@ export function createSubmit(
       }),
     });
     if (claim?.existing) return answerExisting(c, api, claim.existing);
-    const submission = await prepareSubmission(claim, async (reservations) => {
+    const submission = await prepareSubmission(api, { caller, claim }, async (taken) => {
       await refuseLongQueue(api, c, route);
-      reservations.add(await api.limits.reserveQueued(caller));
-      return readSubmission(api, c, { route, caller, raw: input, reservations });
+      taken.reservations.add(await api.limits.reserveQueued(caller));
+      return readSubmission(api, c, { route, caller, raw: input, taken });
     });
     const job = { ...submission.job, ...(webhook && { webhook }) };
     const queued = queueJob(api, { ...submission, job }, { claim });

@@ -1,6 +1,7 @@
 import { beforeEach, describe, expect, it } from "vitest";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import type { JobSpec } from "../../core/requests/job.ts";
+import type { RequestValues } from "../limits/request-values.ts";
 import { Reservations } from "../limits/reservations.ts";
 import type { NewRequestClaim } from "./claim-request.ts";
 import { queueJob } from "./queue-job.ts";
@@ -19,6 +20,7 @@ let inserted: string[];
 let released: string[];
 let startedClaims: number;
 let announced: string[];
+let endWithdrawal: (() => void) | undefined;
 beforeEach(() => {
   existing = undefined;
   withdrawn = [];
@@ -34,7 +36,10 @@ function start(claim?: NewRequestClaim): Promise<number> {
   const api = {
     log,
     jobs: { start: async () => reply(), describe: async () => existing },
-    withdrawJob: ({ requestId }: { requestId: string }) => void withdrawn.push(requestId),
+    withdrawJob: ({ requestId }: { requestId: string }, onWithdrawn: () => void) => {
+      withdrawn.push(requestId);
+      endWithdrawal = onWithdrawn;
+    },
     events: {
       append: async (_: unknown, { type }: { type: string }) => void announced.push(type),
       drop: async () => void dropped.push(ID),
@@ -45,7 +50,8 @@ function start(claim?: NewRequestClaim): Promise<number> {
   const reservations = new Reservations();
   reservations.add({ markRecorded() {}, release: () => void released.push("reservation") });
   const job = { requestId: ID, ownerId: "ann", endpoint: "a/b", version: "1.0.0" } as JobSpec;
-  return queueJob(api, { job, ignored: [], reservations }, { claim }).started;
+  const values = { discard: () => void released.push("values") } as unknown as RequestValues;
+  return queueJob(api, { job, ignored: [], reservations, values }, { claim }).started;
 }
 const claimOf = (shared: boolean): NewRequestClaim => ({
   key: "once",
@@ -66,7 +72,10 @@ describe("a job whose start is in doubt", () => {
       message: expect.stringMatching(/not known whether the request was accepted; it is being withdrawn/),
     });
     expect(withdrawn).toEqual([ID]);
+    // It may be running: what it reads is deleted when it is certain that it does not run.
     expect(released).toEqual(["reservation"]);
+    endWithdrawal?.();
+    expect(released).toEqual(["reservation", "values"]);
     await expect.poll(() => dropped).toEqual([ID]);
     expect(inserted).toEqual([]);
   });
@@ -91,7 +100,7 @@ describe("a job whose start was not sent", () => {
       message: expect.stringMatching(/nothing was queued/),
     });
     expect(withdrawn).toEqual([]);
-    expect(released).toEqual(["reservation", "claim"]);
+    expect(released).toEqual(["reservation", "claim", "values"]);
     await expect.poll(() => dropped).toEqual([ID]);
   });
 });
@@ -124,7 +133,7 @@ describe("a job that Temporal has already", () => {
     reply = () => "exists";
     existing = { fingerprint: "another" };
     await expect(start(claimOf(false))).rejects.toMatchObject({ code: "idempotency_key_reused" });
-    expect(released).toEqual(["reservation", "claim"]);
+    expect(released).toEqual(["reservation", "values", "claim"]);
     expect({ inserted, dropped, withdrawn, startedClaims }).toEqual({
       inserted: [],
       dropped: [],

@@ -40,7 +40,7 @@ export function queueJob(
   submission: Submission,
   { recordAfterMs = 0, claim }: QueueOptions = {},
 ): QueuedJob {
-  const { job, reservations } = submission;
+  const { job, reservations, values } = submission;
   let recording: NodeJS.Timeout | undefined;
   const started = start();
   // The start leaves this process first: what it sets off takes longer than the announcement.
@@ -72,9 +72,13 @@ export function queueJob(
     // A job that rightly runs, for the next call with its key, still has events to come.
     const unannounce = inDoubt && claim ? "forget" : "drop";
     if (!claim?.shared) void announced.then(() => api.events[unannounce](job)).catch(() => {});
-    if (!inDoubt) claim?.release();
+    if (!inDoubt) {
+      claim?.release();
+      values.discard();
+    }
     // Without an idempotency key nobody will ask for that job, so it must not run.
-    else if (!claim) api.withdrawJob({ requestId: job.requestId, request: identityOf(job) });
+    else if (!claim)
+      api.withdrawJob({ requestId: job.requestId, request: identityOf(job) }, () => values.discard());
     if (!isTemperaError(error) || error.code !== "temporal_unavailable") throw error;
     throw new TemperaError("temporal_unavailable", refusalMessage(inDoubt, claim), { cause: error, inDoubt });
   }
@@ -87,6 +91,7 @@ export function queueJob(
     const found = await api.jobs.describe(job.requestId);
     if (found?.fingerprint === undefined || found.fingerprint === fingerprint) return;
     reservations.release();
+    values.discard();
     release();
     throw idempotencyKeyReused(key ?? "", job.requestId);
   }

@@ -8,7 +8,6 @@ import type { Context } from "hono";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import { keptPrivate, type Lifecycle, withLifetime } from "../../core/files/lifecycle.ts";
 import { withoutOwnSignatures } from "../../core/files/private-address.ts";
-import { store, storeApart } from "../../core/files/stored-value.ts";
 import { transientKey } from "../../core/files/transient.ts";
 import type { Json } from "../../core/json/json.ts";
 import { type ModelVersion, type RetryPolicy, taskQueueOf } from "../../core/models/model.ts";
@@ -26,35 +25,44 @@ import type { Caller } from "../auth/key-ring.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import { inTurn } from "../http/body-share.ts";
 import { requestIdOf } from "../http/request-id.ts";
+import { RequestValues, type ValuePorts } from "../limits/request-values.ts";
 import { Reservations } from "../limits/reservations.ts";
 import { EXECUTION, openExecution } from "../pipelines/execution.ts";
 import { PIPELINE_PRICE, pipelineJob } from "../pipelines/pipeline-job.ts";
 import type { ClaimedRequest } from "./claim-request.ts";
 
+/** The parts of an owner's limits that a call takes for its request, and gives back if it is not queued. */
+export interface TakenParts {
+  /** What the request uses up until the stores have it. */
+  reservations: Reservations;
+  /** What is stored for the request. */
+  values: RequestValues;
+}
+
 /** A checked request, not yet queued. */
-export interface Submission {
+export interface Submission extends TakenParts {
   job: JobSpec;
   /** Fields of the input that the model does not know. */
   ignored: string[];
-  /** The parts of its owner's limits that the request uses up until the stores have it. */
-  reservations: Reservations;
   /** The caller streams it. */
   streamed?: boolean;
 }
 
 /**
  * Runs the steps between the claim of a request and its queueing. When one of them fails, gives back what was
- * taken for the request: the reservations, and the claim of its idempotency key.
+ * taken for the request: the parts of its owner's limits, and the claim of its idempotency key.
  */
 export async function prepareSubmission(
-  claim: ClaimedRequest | undefined,
-  prepare: (reservations: Reservations) => Promise<Submission>,
+  api: ValuePorts,
+  { caller, claim }: { caller: Pick<Caller, "ownerId">; claim: ClaimedRequest | undefined },
+  prepare: (taken: TakenParts) => Promise<Submission>,
 ): Promise<Submission> {
-  const reservations = new Reservations();
+  const taken = { reservations: new Reservations(), values: new RequestValues(api, caller.ownerId) };
   try {
-    return await prepare(reservations);
+    return await prepare(taken);
   } catch (error) {
-    reservations.release();
+    taken.reservations.release();
+    taken.values.discard();
     if (claim && !claim.existing) claim.release();
     throw error;
   }
@@ -64,8 +72,8 @@ interface SubmissionInput {
   route: Route;
   caller: Caller;
   raw: Json;
-  /** Gets a reservation of the request's price. */
-  reservations: Reservations;
+  /** Gets a reservation of the request's price, and its values. */
+  taken: TakenParts;
   /**
    * One attempt, as fal's synchronous runs have it: their callers wait, and retry themselves (contract §3).
    */
@@ -83,7 +91,6 @@ interface SubmissionInput {
 export async function readSubmission(
   api: Pick<
     ApiDependencies,
-    | "objects"
     | "clock"
     | "limits"
     | "registry"
@@ -94,7 +101,7 @@ export async function readSubmission(
     | "flags"
   >,
   c: Context,
-  { route: named, caller, raw: body, reservations, direct = false, streamed = false }: SubmissionInput,
+  { route: named, caller, raw: body, taken, direct = false, streamed = false }: SubmissionInput,
 ): Promise<Submission> {
   const { route, raw } =
     named === EXECUTION
@@ -104,6 +111,9 @@ export async function readSubmission(
   if ("faults" in checked) throw new TemperaError("input_invalid", undefined, { faults: checked.faults });
   const { options, retryOf } = await readCallerOptions(api, c, caller, { direct });
   const { requestId, storeIo } = options;
+  const { reservations, values } = taken;
+  await api.limits.checkStorage(caller);
+  reservations.add(await api.limits.reserveSpend(caller, route.model ? route.model.price : PIPELINE_PRICE));
   const work = route.model
     ? modelJob(route.model)
     : await pipelineJob(api, {
@@ -111,13 +121,12 @@ export async function readSubmission(
         requestId,
         caller,
         input: checked.input,
+        values,
         cache: wantsCache(c.req.header(CACHE_HEADER)),
       });
-  await api.limits.checkStorage(caller);
-  reservations.add(await api.limits.reserveSpend(caller, route.model ? route.model.price : PIPELINE_PRICE));
   const input = await (storeIo === false
-    ? storeApart(api.objects, transientKey(requestId, "input"), checked.input)
-    : store(api.objects, `inputs/${requestId}.json`, checked.input));
+    ? values.storeApart(transientKey(requestId, "input"), checked.input)
+    : values.store(`inputs/${requestId}.json`, checked.input));
   const job: JobSpec = {
     ...options,
     input,
@@ -127,7 +136,7 @@ export async function readSubmission(
     ...work,
     retry: retryOf(work.retry),
   };
-  return { job, ignored: checked.ignored, streamed, reservations };
+  return { job, ignored: checked.ignored, streamed, ...taken };
 }
 
 /** The part of a job that its caller decides: by who it is, and by the headers. */

@@ -29,32 +29,38 @@ export function createWithdrawals(
   const stopped = new AbortController();
 
   return {
-    withdrawJob(withdrawal) {
+    withdrawJob(withdrawal, onWithdrawn) {
       api.log.warn({ requestId: withdrawal.requestId }, "a start is in doubt, and is being withdrawn");
-      carryOut(withdrawal).catch((error) => {
-        if (!stopped.signal.aborted)
-          api.log.error({ requestId: withdrawal.requestId, err: error }, "a withdrawal failed");
-      });
+      carryOut(withdrawal)
+        .then((found) => found !== "ended" && onWithdrawn?.())
+        .catch((error) => {
+          if (!stopped.signal.aborted)
+            api.log.error({ requestId: withdrawal.requestId, err: error }, "a withdrawal failed");
+        });
     },
     [Symbol.dispose]: () => stopped.abort(),
   };
 
-  async function carryOut(withdrawal: Withdrawal): Promise<void> {
+  /** Returns how it was found in the end. */
+  async function carryOut(withdrawal: Withdrawal): Promise<"withdrawn" | "ended" | "unknown"> {
     const { requestId } = withdrawal;
     const over = new AbortController();
     const isNoted = note(withdrawal, AbortSignal.any([stopped.signal, over.signal]));
     let unknownSinceMs: number | undefined;
+    let found: Awaited<ReturnType<typeof tryWithdrawal>> | undefined;
     for (let tries = 0; ; tries++) {
-      const found = await tryWithdrawal(api, withdrawal).catch((error) => {
+      found = await tryWithdrawal(api, withdrawal).catch((error) => {
         api.log.debug({ requestId, err: errorInfo(error) }, "a withdrawal is tried again");
+        return undefined;
       });
       if (found === "unknown") unknownSinceMs ??= nowMs();
       const isLate = unknownSinceMs !== undefined && nowMs() - unknownSinceMs >= LIMITS.withdrawalKeptMs;
-      if (found === "over" || (found === "unknown" && isLate)) break;
+      if (found !== undefined && (found !== "unknown" || isLate)) break;
       await pause(tries, stopped.signal);
     }
     over.abort();
     if (await isNoted) await api.withdrawals.remove(requestId).catch(() => {}); // else an orchestrator does
+    return found;
   }
 
   /** Notes a withdrawal as soon as the store can be reached. Resolves with true once it is noted. */

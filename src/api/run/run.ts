@@ -41,6 +41,7 @@ export type RunApi = Pick<
   | "events"
   | "requests"
   | "objects"
+  | "files"
   | "slots"
   | "claims"
   | "limits"
@@ -115,8 +116,8 @@ function prepare(
   call: { route: Route; caller: Caller; raw: Json },
   claim: ClaimedRequest | undefined,
 ): Promise<Submission> {
-  return prepareSubmission(claim, async (reservations) => {
-    const submission = await readSubmission(api, c, { ...call, reservations, direct: true });
+  return prepareSubmission(api, { caller: call.caller, claim }, async (taken) => {
+    const submission = await readSubmission(api, c, { ...call, taken, direct: true });
     await acquireSlot(api, submission.job);
     return submission;
   });

@@ -131,9 +131,9 @@ async function begin(
   const { api } = context;
   if (c.req.method === "GET") await api.limits.countCall(caller);
   const raw = await readRunInput(c, (route.model ?? route.pipeline).schemas.input, api.bodyBytesMax);
-  const submission = await prepareSubmission(undefined, async (reservations) => {
+  const submission = await prepareSubmission(api, { caller, claim: undefined }, async (taken) => {
     const options = { direct: true, streamed: true };
-    const read = await readSubmission(api, c, { route, caller, raw, reservations, ...options });
+    const read = await readSubmission(api, c, { route, caller, raw, taken, ...options });
     await acquireSlot(api, read.job);
     return read;
   });

@@ -3,8 +3,8 @@ import type { FilePart, FileRecord, NewFile } from "./file.ts";
 /** A file to be deleted: its lifetime is over, or its upload was never finished. */
 export type ExpiredFile = Pick<NewFile, "fileId" | "objectKey" | "partsId">;
 
-/** An artifact without a lifecycle, as its owner's files are counted. */
-export interface OwnedArtifact {
+/** An object without a record, as its owner's files are counted (`counted-object.ts`). */
+export interface OwnedObject {
   ownerId: string;
   objectKey: string;
   bytes: number;
@@ -59,15 +59,21 @@ export interface FileStore {
   /** Lists the parts by number; none when the file is stored already. */
   parts(fileId: string): Promise<FilePart[]>;
 
-  /** Counts an artifact for its owner, before its bytes are stored. False when it is counted already. */
-  countArtifact(artifact: OwnedArtifact): Promise<boolean>;
+  /** Counts an object for its owner, before its bytes are stored. False when it is counted already. */
+  countObject(object: OwnedObject): Promise<boolean>;
 
   /**
-   * Counts artifacts no more: their bytes are deleted, or were not stored.
+   * Counts objects no more: their bytes are about to be deleted, or were not stored.
    *
    * @param ownerId default: for all of their owners
    */
-  uncountArtifacts(objectKeys: string[], ownerId?: string): Promise<void>;
+  uncountObjects(objectKeys: string[], ownerId?: string): Promise<void>;
+
+  /** Lists counted objects that have not been looked for in the object store for long, or ever. */
+  uncheckedObjects(limit: number): Promise<string[]>;
+
+  /** Notes that counted objects were found in the object store now. */
+  markChecked(objectKeys: string[]): Promise<void>;
 
   /** Lists files that expired, and uploads that had to be finished before `unfinishedBeforeMs`. */
   expired(nowMs: number, unfinishedBeforeMs: number, limit: number): Promise<ExpiredFile[]>;

@@ -1,6 +1,6 @@
 /**
  * A stored value is a JSON value that is passed on inline while it is small, and as a reference to an object
- * when it is large (the claim-check pattern).
+ * when it is large (the claim-check pattern). A large one counts for its owner (`counted-object.ts`).
  */
 
 import { createHash, randomBytes } from "node:crypto";
@@ -8,47 +8,69 @@ import { TemperaError } from "../errors/tempera-error.ts";
 import { parseJson, writeJson } from "../json/exact-json.ts";
 import type { Stored } from "../json/json.ts";
 import { LIMITS } from "../limits.ts";
+import { type CountedObjectStores, putCounted } from "./counted-object.ts";
 import type { ObjectStore } from "./object-store.ts";
 import { isTransient, TOMBSTONE } from "./transient.ts";
 
+/** The location of a value that is stored as an object. */
+export interface ValueLocation {
+  /** For whom it counts; absent when that cannot be known. */
+  ownerId: string | undefined;
+  key: string;
+  /**
+   * Gives each call an object of its own, which it may delete again.
+   *
+   * @default false
+   */
+  unique?: boolean;
+}
+
 /**
  * Stores `value` inline up to `LIMITS.inlineBytesMax` bytes of JSON, otherwise as an object. Its key is `key`
- * with the digest of the value before the ending: two attempts, or two submits with one idempotency key, that
- * store different values under one key do not overwrite each other's.
+ * with the digest of the value before the ending: two attempts that store different values under one key do
+ * not overwrite each other's, and an attempt that is repeated stores nothing more. Rejects as `putCounted`.
  */
-export async function store<T>(objects: Pick<ObjectStore, "put">, key: string, value: T): Promise<Stored<T>> {
+export async function store<T>(
+  stores: CountedObjectStores,
+  { unique = false, ...location }: ValueLocation,
+  value: T,
+): Promise<Stored<T>> {
   const json = writeJson(value);
   if (json.length * 3 <= LIMITS.inlineBytesMax) return { inline: value };
   const bytes = Buffer.from(json);
   if (bytes.length <= LIMITS.inlineBytesMax) return { inline: value };
-  const digest = createHash("sha256").update(bytes).digest("hex").slice(0, SUFFIX_DIGITS);
-  return putValue(objects, keyWith(key, digest), bytes);
+  const digest = () => createHash("sha256").update(bytes).digest("hex").slice(0, SUFFIX_DIGITS);
+  return putValue(stores, location, unique ? randomSuffix() : digest(), bytes);
 }
 
 /**
  * Stores `value` as an object, however small it is, under `key` with random digits: the reference contains
- * nothing of it.
+ * nothing of it. One that would fit inline does not count. Rejects as `putCounted`.
  */
 export async function storeApart<T>(
-  objects: Pick<ObjectStore, "put">,
-  key: string,
+  stores: CountedObjectStores,
+  location: ValueLocation,
   value: T,
 ): Promise<{ ref: string }> {
-  const suffix = randomBytes(SUFFIX_DIGITS / 2).toString("hex");
-  return putValue(objects, keyWith(key, suffix), Buffer.from(writeJson(value)));
+  return putValue(stores, location, randomSuffix(), Buffer.from(writeJson(value)));
 }
 
 /** Digits that are added to a key: the values of one key are few. */
 const SUFFIX_DIGITS = 16;
 
-const keyWith = (key: string, suffix: string): string => key.replace(/(\.json)?$/, `-${suffix}.json`);
+const randomSuffix = (): string => randomBytes(SUFFIX_DIGITS / 2).toString("hex");
 
 async function putValue(
-  objects: Pick<ObjectStore, "put">,
-  ref: string,
+  stores: CountedObjectStores,
+  { ownerId, key }: ValueLocation,
+  suffix: string,
   bytes: Buffer,
 ): Promise<{ ref: string }> {
-  await objects.put(ref, bytes, { bytes: bytes.length, contentType: "application/json" });
+  const ref = key.replace(/(\.json)?$/, `-${suffix}.json`);
+  const info = { bytes: bytes.length, contentType: "application/json" };
+  if (ownerId === undefined || bytes.length <= LIMITS.inlineBytesMax)
+    await stores.objects.put(ref, bytes, info);
+  else await putCounted(stores, { ownerId, objectKey: ref }, () => bytes, info);
   return { ref };
 }
 

@@ -78,7 +78,13 @@ export const EXPIRED_KINDS = [
 ] as const;
 
 /** The kinds that the sweep of orphans deletes: bytes without a record, then records without bytes. */
-export const ORPHAN_KINDS = ["artifact", "orphaned payload", "orphaned file", "file without bytes"] as const;
+export const ORPHAN_KINDS = [
+  "artifact",
+  "orphaned payload",
+  "orphaned file",
+  "file without bytes",
+  "count without bytes",
+] as const;
 
 /** `file`: files with a lifecycle of their own, whose lifetime may be seconds (`sweep-files.ts`). */
 export type DeletedKind = (typeof EXPIRED_KINDS)[number] | (typeof ORPHAN_KINDS)[number] | "file";

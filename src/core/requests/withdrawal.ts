@@ -14,8 +14,12 @@ export interface Withdrawal {
   request?: RequestIdentity;
 }
 
-/** Ends a job, or a session, whose start is in doubt. Returns at once. */
-export type WithdrawJob = (withdrawal: Withdrawal) => void;
+/**
+ * Ends a job, or a session, whose start is in doubt. Returns at once.
+ *
+ * @param onWithdrawn called, in this process, when it is certain that the job has not run to an end
+ */
+export type WithdrawJob = (withdrawal: Withdrawal, onWithdrawn?: () => void) => void;
 
 /** Stores notes of withdrawals. Every method rejects with `store_unavailable`. */
 export interface WithdrawalStore {
@@ -35,18 +39,18 @@ export interface WithdrawalStore {
 }
 
 /**
- * Tries a withdrawal once. `unknown`: Temporal has no such job, and a late start may still bring it. Rejects
- * with `temporal_unavailable`.
+ * Tries a withdrawal once. `ended`: the job had ended by itself. `unknown`: Temporal has no such job, and a
+ * late start may still bring it. Rejects with `temporal_unavailable`.
  */
 export async function tryWithdrawal(
   { jobs, events }: { jobs: Pick<Jobs, "withdraw">; events: Pick<EventLog, "announceCancel" | "drop"> },
   { requestId, request }: Withdrawal,
-): Promise<"over" | "unknown"> {
+): Promise<"withdrawn" | "ended" | "unknown"> {
   const found = await jobs.withdraw(requestId);
   if (found === "withdrawn" && request) {
     // The announcement ends an attempt that runs; the worker may have written to the log meanwhile.
     await events.announceCancel(requestId).catch(() => {});
     await events.drop(request).catch(() => {});
   }
-  return found === "unknown" ? "unknown" : "over";
+  return found;
 }

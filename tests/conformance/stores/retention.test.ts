@@ -10,6 +10,7 @@ import { createFileStore } from "../../../src/adapters/postgres/files/file-store
 import { createRetentionStore } from "../../../src/adapters/postgres/operations/retention-store.ts";
 import { createRequestStore } from "../../../src/adapters/postgres/requests/request-store.ts";
 import { createDeliveryStore } from "../../../src/adapters/postgres/webhooks/delivery-store.ts";
+import type { FileStore } from "../../../src/core/files/file-store.ts";
 import type { ObjectStore } from "../../../src/core/files/object-store.ts";
 import {
   type DeletedKind,
@@ -49,7 +50,7 @@ let objects: ObjectStore;
 /** Jobs that Temporal reports as running, and those that it was asked to delete. */
 let running: Set<string>;
 let forgotten: string[];
-let deps: PurgeDependencies;
+let deps: PurgeDependencies & { files: FileStore };
 beforeEach(async () => {
   database = await testDatabase();
   folder = await mkdtemp(join(tmpdir(), "tempera-retention-"));
@@ -443,4 +444,90 @@ it("announces changes of an owner's times", async () => {
     expect(await retention.ownerTimes()).toEqual(times ? new Map([["o\ufffd", times]]) : new Map());
   }
   await stop();
+});
+
+describe("the count of an owner's stored bytes", () => {
+  /** Puts an object, from this long ago, that counts a byte for its owner. */
+  const putFor = async (ownerId: string, key: string, agoMs = 0): Promise<string> => {
+    await deps.files.countObject({ ownerId, objectKey: key, bytes: 1 });
+    return put(key, agoMs);
+  };
+  const totalOf = async (ownerId: string): Promise<number> => {
+    const [row] = await sql<{ bytes: string }[]>`
+      SELECT bytes FROM stored_totals WHERE owner_id = ${ownerId}`;
+    return Number(row?.bytes ?? 0);
+  };
+  /** Puts every kind of counted object that is due to be deleted; returns their number. */
+  const putAllDue = async (): Promise<number> => {
+    const [gone, bare, orphan, unstored] = Array.from({ length: 4 }, newRequestId) as [string, ...string[]];
+    const named = async (requestId: string, agoMs: number) => {
+      const [input, output] = [`inputs/${requestId}-1.json`, `outcomes/${requestId}-2.json`];
+      const refs = [await putFor("ann", input), await putFor("ann", output)] as [string, string];
+      await ended(agoMs, { requestId, ownerId: "ann", input: { ref: refs[0] } }, apart(refs[1]));
+    };
+    await named(gone, 200 * DAY_MS);
+    await named(bare as string, 31 * DAY_MS);
+    for (const key of [`inputs/${orphan}-plan-1.json`, `outcomes/${orphan}-1.json`])
+      await putFor("ann", key, 3 * DAY_MS);
+    for (const what of ["input", "output"])
+      await putFor("ann", `transient/${unstored}/${what}-1.json`, 2 * HOUR_MS);
+    await putFor("ann", `artifacts/11/${"1".repeat(64)}.png`, 8 * DAY_MS);
+    return 9;
+  };
+  const sweepAll = async (with_: Partial<PurgeDependencies> = {}): Promise<void> => {
+    const policy = { ...POLICY, artifactMs: 7 * DAY_MS };
+    for (const which of ["expired", "orphans"] as const) await sweep(which, { policy, ...with_ });
+  };
+
+  it("is what it was when records, payloads, orphans and artifacts are deleted", async () => {
+    const due = await putAllDue();
+    const kept = newRequestId();
+    const input = await putFor("ann", `inputs/${kept}-1.json`);
+    await ended(DAY_MS, { requestId: kept, ownerId: "ann", input: { ref: input } });
+    expect(await totalOf("ann")).toBe(due + 1);
+    await sweepAll();
+    expect(await totalOf("ann")).toBe(1);
+    expect(await there(input)).toBe(true);
+  });
+
+  it("is what it was after a sweep that died at any step and was repeated", async () => {
+    const due = await putAllDue();
+    for (let lasting = 0; ; lasting++) {
+      let left = lasting;
+      const dying = <T extends unknown[], R>(work: (...args: T) => Promise<R>) => {
+        return async (...args: T): Promise<R> => {
+          if (left-- === 0) throw new Error("killed");
+          return work(...args);
+        };
+      };
+      const died = await sweepAll({
+        objects: { ...objects, delete: dying(objects.delete) },
+        files: { ...deps.files, uncountObjects: dying(deps.files.uncountObjects) },
+      }).then(
+        () => false,
+        () => true,
+      );
+      if (!died) break;
+      expect(lasting).toBeLessThan(10 * due);
+    }
+    expect(await totalOf("ann")).toBe(0);
+    for (const folder of ["inputs/", "outcomes/", "transient/", "artifacts/"])
+      expect(await objects.list(folder, undefined, 10)).toEqual([]);
+  });
+
+  it("loses what was counted and never stored, once no writer can be on its way, and nothing else", async () => {
+    await deps.files.countObject({ ownerId: "ann", objectKey: "inputs/never.json", bytes: 5 });
+    await putFor("ann", "inputs/stored.json");
+    expect(await sweep("orphans")).toEqual({});
+    expect(await totalOf("ann")).toBe(6);
+    await sql`UPDATE owner_artifacts SET check_after = now()`;
+    expect(await sweep("orphans", {}, 10)).toEqual({ "count without bytes": 1 });
+    expect(await totalOf("ann")).toBe(1);
+    // What was found is not looked for again until much later.
+    await objects.delete("inputs/stored.json");
+    expect(await sweep("orphans")).toEqual({});
+    await sql`UPDATE owner_artifacts SET check_after = now()`;
+    expect(await sweep("orphans")).toEqual({ "count without bytes": 1 });
+    expect(await totalOf("ann")).toBe(0);
+  });
 });

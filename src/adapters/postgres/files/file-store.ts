@@ -43,7 +43,7 @@ const recordOf = (row: FileRow): FileRecord => ({
 
 /** Creates the PostgreSQL store of file records. */
 export function createFileStore(sql: Sql): FileStore {
-  return { ...records(sql), ...uploadParts(sql), ...artifacts(sql), ...expiry(sql) };
+  return { ...records(sql), ...uploadParts(sql), ...countedObjects(sql), ...expiry(sql) };
 }
 
 const records = (sql: Sql): Pick<FileStore, "begin" | "find" | "claim" | "announce" | "store"> => ({
@@ -133,8 +133,10 @@ const uploadParts = (sql: Sql): Pick<FileStore, "putPart" | "parts"> => ({
   },
 });
 
-const artifacts = (sql: Sql): Pick<FileStore, "countArtifact" | "uncountArtifacts"> => ({
-  async countArtifact({ ownerId, objectKey, bytes }) {
+const countedObjects = (
+  sql: Sql,
+): Pick<FileStore, "countObject" | "uncountObjects" | "uncheckedObjects" | "markChecked"> => ({
+  async countObject({ ownerId, objectKey, bytes }) {
     const { count } = await answerWithin(
       sql,
       sql`INSERT INTO owner_artifacts (object_key, owner_id, bytes)
@@ -143,10 +145,29 @@ const artifacts = (sql: Sql): Pick<FileStore, "countArtifact" | "uncountArtifact
     return count > 0;
   },
 
-  async uncountArtifacts(objectKeys, ownerId) {
+  async uncountObjects(objectKeys, ownerId) {
     if (objectKeys.length === 0) return;
     const ofOwner = ownerId === undefined ? sql`` : sql`AND owner_id = ${storableText(ownerId)}`;
     await answer(sql, sql`DELETE FROM owner_artifacts WHERE object_key = ANY(${objectKeys}) ${ofOwner}`);
+  },
+
+  async uncheckedObjects(limit) {
+    const rows = await answer(
+      sql,
+      sql<{ object_key: string }[]>`
+        SELECT object_key FROM owner_artifacts WHERE check_after <= now()
+        ORDER BY check_after LIMIT ${limit}`,
+    );
+    return [...new Set(rows.map(({ object_key }) => object_key))];
+  },
+
+  async markChecked(objectKeys) {
+    if (objectKeys.length === 0) return;
+    await answer(
+      sql,
+      sql`UPDATE owner_artifacts SET check_after = now() + interval '30 days'
+          WHERE object_key = ANY(${objectKeys})`,
+    );
   },
 });
 

@@ -1,5 +1,6 @@
 import { z } from "@hono/zod-openapi";
 import { errorInfo, TemperaError } from "../../../../core/errors/tempera-error.ts";
+import { deleteCounted } from "../../../../core/files/counted-object.ts";
 import { type FileRecord, producedFileId } from "../../../../core/files/file.ts";
 import { retrieve } from "../../../../core/files/stored-value.ts";
 import type { Json, JsonObject } from "../../../../core/json/json.ts";
@@ -87,7 +88,10 @@ async function deletePayloads(api: Dependencies, record: RequestRecord): Promise
   const refs = [...new Set([...stored.values()].flatMap(({ job, outcome }) => refsOf(job, outcome)))];
   // A rerun, a retry of a dead letter and a cached node refer to objects of another request.
   const shared = await api.retention.named(refs, ids);
-  for (const ref of refs) if (!shared.has(ref)) await api.objects.delete(ref);
+  await deleteCounted(
+    api,
+    refs.filter((ref) => !shared.has(ref)),
+  );
   for (const each of records.reverse()) await erase(api, each);
   return results;
 }
@@ -183,8 +187,7 @@ async function deleteFile(
       const shared = await requestSearch.namedElsewhere([named.hash], all);
       if (shared.has(named.hash))
         return "Another request produced the same bytes, or uses them as its input.";
-      await objects.delete(named.key);
-      await files.uncountArtifacts([named.key]);
+      await deleteCounted({ objects, files }, [named.key]);
       return null;
     }
     const file = named && (await files.find(named.fileId));
