@@ -144,7 +144,7 @@ beforeEach(async () => {
     }),
     budgets,
     webhookOf: () => undefined,
-    files: { begin: async () => {}, find: async () => undefined },
+    files: { begin: async () => {}, find: async () => undefined, countObject: async () => true },
     objects: {
       put: async (_key: string, body: AsyncIterable<Buffer>) => {
         for await (const _ of body);
