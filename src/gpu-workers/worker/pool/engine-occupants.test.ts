@@ -26,6 +26,14 @@ function setUp() {
   return { clock, occupants, enter, atCrash };
 }
 
+function deferred<T>() {
+  let resolve: (value: T) => void = () => {};
+  const promise = new Promise<T>((done) => {
+    resolve = done;
+  });
+  return { promise, resolve };
+}
+
 describe("the suspects of a crash", () => {
   it("are those on the engine, with their company", () => {
     const one = setUp();
@@ -112,6 +120,72 @@ describe("the suspects of a crash", () => {
     });
     expect(answers).toEqual([]);
     expect(atCrash(true)).toEqual([["second", "alone", false]]);
+  });
+
+  it("leave out all cancelled runs at one answer of the engine, which is asked once for all", async () => {
+    const { clock, occupants, enter, atCrash } = setUp();
+    const runs = Array.from({ length: 50 }, (_, at) => occupant("mallory", `cancelled-${at}`));
+    enter(...runs);
+    const answers: ((count: number) => void)[] = [];
+    const inHand = () => new Promise<number>((answer) => answers.push(answer));
+    const settled = runs.map((run) => {
+      occupants.leave(run, "cancelled");
+      return occupants.settle(inHand);
+    });
+    expect(answers).toHaveLength(1);
+    const late = occupant("mallory", "late");
+    enter(late);
+    clock.nowMs = 1;
+    occupants.leave(late, "cancelled");
+    settled.push(occupants.settle(inHand));
+    // This answer is older than the last cancel, so the engine is asked again.
+    answers[0]?.(0);
+    await expect.poll(() => answers).toHaveLength(2);
+    answers[1]?.(0);
+    await Promise.all(settled);
+    enter(occupant("ann", "crashing"));
+    expect(atCrash(true)).toEqual([["crashing", "alone", false]]);
+  });
+
+  it("of another engine are asked of that one, whatever the one before answers", async () => {
+    const { occupants, enter, atCrash } = setUp();
+    const [before, after] = [occupant("mallory", "before"), occupant("mallory", "after")];
+    const engines = [deferred<number | undefined>(), deferred<number>()];
+    let requests = 0;
+    const inHand = () => engines[requests++]?.promise ?? Promise.resolve(undefined);
+    enter(before);
+    occupants.leave(before, "cancelled");
+    const first = occupants.settle(inHand);
+    occupants.begin();
+    enter(after);
+    occupants.leave(after, "cancelled");
+    const second = occupants.settle(inHand);
+    engines[0]?.resolve(0);
+    await expect.poll(() => requests).toBe(2);
+    expect(atCrash(true)).toEqual([["after", "alone", false]]);
+    engines[1]?.resolve(0);
+    await Promise.all([first, second]);
+    enter(occupant("ann", "crashing"));
+    expect(atCrash(true)).toEqual([["crashing", "alone", false]]);
+    expect(requests).toBe(2);
+  });
+
+  it("are asked for anew by a wait that begins when the one before has ended", async () => {
+    const { occupants, enter, atCrash } = setUp();
+    const [first, second] = [occupant("mallory", "first"), occupant("mallory", "second")];
+    enter(first, second);
+    await occupants.settle(async () => 1);
+    occupants.leave(first, "cancelled");
+    const counts = [0, 0];
+    const ended = occupants
+      .settle(async () => counts.shift())
+      .then(() => {
+        occupants.leave(second, "cancelled");
+        return occupants.settle(async () => counts.shift());
+      });
+    await ended;
+    enter(occupant("ann", "crashing"));
+    expect(atCrash(true)).toEqual([["crashing", "alone", false]]);
   });
 
   it("leave out a cancelled run after which another began and ended: the engine did not hang in it", () => {

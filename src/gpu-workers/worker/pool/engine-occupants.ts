@@ -37,6 +37,10 @@ export class EngineOccupants {
   readonly #graceMs: number;
   readonly #nowMs: () => number;
   #left: Left[] = [];
+  /** Counts the engines that were loaded one after the other. */
+  #engines = 0;
+  /** The wait that all callers of `settle` share. */
+  #settling: Promise<void> | undefined;
 
   /** @param graceMs time after which an engine that hangs was found and ended */
   constructor(graceMs: number, nowMs: () => number) {
@@ -47,6 +51,7 @@ export class EngineOccupants {
   /** Another engine has been loaded: who has left the one before is no suspect. */
   begin(): void {
     this.#left = [];
+    this.#engines += 1;
   }
 
   enter(occupant: Occupant): void {
@@ -69,18 +74,38 @@ export class EngineOccupants {
 
   /**
    * Waits until the engine has ended the runs that were cancelled, which are no suspects then, or has none of
-   * the last moments.
+   * the last moments. The engine is asked once for all who wait.
    *
-   * @param inHand asks the engine for the number of runs it has in hand; `undefined` when it does not answer
+   * @param inHand asks the engine that is loaded for the number of runs it has in hand; `undefined` when it
+   * does not answer
    */
   async settle(inHand: () => Promise<number | undefined>): Promise<void> {
-    while (this.#recent().some(({ how }) => how === "cancelled")) {
-      const requestedMs = this.#nowMs();
-      const count = await inHand();
-      if (count === undefined) return;
-      if (count > 0) await sleep(ASK_AGAIN_MS);
-      else for (const left of this.#left) if (left.atMs <= requestedMs) left.how = "ended";
+    if (!this.#hasCancelled()) return;
+    this.#settling ??= this.#askUntilSettled(inHand);
+    await this.#settling;
+  }
+
+  async #askUntilSettled(inHand: () => Promise<number | undefined>): Promise<void> {
+    try {
+      // Not a `while`: this must not end before its promise is stored.
+      do {
+        const engine = this.#engines;
+        const requestedMs = this.#nowMs();
+        const count = await inHand();
+        // The answer of an engine that was replaced says nothing about the next one.
+        if (engine !== this.#engines) continue;
+        if (count === undefined) return;
+        if (count > 0) await sleep(ASK_AGAIN_MS);
+        else for (const left of this.#left) if (left.atMs <= requestedMs) left.how = "ended";
+      } while (this.#hasCancelled());
+    } finally {
+      // At once: whoever cancels from now on needs another answer.
+      this.#settling = undefined;
     }
+  }
+
+  #hasCancelled(): boolean {
+    return this.#recent().some(({ how }) => how === "cancelled");
   }
 
   /**

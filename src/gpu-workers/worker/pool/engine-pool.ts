@@ -267,8 +267,8 @@ export class EnginePool implements Engines, SessionEngines, AsyncDisposable {
   }
 
   /** Waits until the engine has ended the runs that their callers have cancelled. */
-  async #settle({ engine, occupants }: PoolEntry): Promise<void> {
-    if (engine) await occupants.settle(() => engine.inHand());
+  async #settle(entry: PoolEntry): Promise<void> {
+    await entry.occupants.settle(async () => entry.engine?.inHand());
   }
 
   /** Returns how to treat a request by its owner's crashes. Throws when they exclude it. */
