@@ -214,8 +214,8 @@ export const LIMITS = {
   /** Values of a model's schema, or of what a restriction accepts. */
   schemaValuesMax: 5_000,
   /**
-   * Weight of a model's input schema and restrictions (`schema-weight.ts`): compiling them holds the event loop
-   * of a gateway for some 40 ms. The heaviest schema of the models in this repository weighs under 100.
+   * Weight of a model's input schema and restrictions (`schema-weight.ts`): compiling them holds the event
+   * loop of a gateway for some 40 ms. The heaviest schema in this repository weighs under 100.
    */
   schemaWeightMax: 1_000,
   /** Weight files of a model that a GPU worker fetches concurrently. */
@@ -568,8 +568,8 @@ export const LIMITS = {
   authFailureWindowSeconds: 30,
   /** Time for which the refusal of an address with too many wrong keys waits. */
   authRefusalMs: 500,
-  /** Refusals of one address that wait; each holds a call. Further ones are answered at once. */
-  authRefusalsWaitingMax: 64,
+  /** Refusals of one address that wait, each with its call and a timer. Further ones are answered at once. */
+  authRefusalsWaitingMax: 1_000,
   /** Addresses that are watched for wrong keys concurrently. */
   authFailureAddressesMax: 100_000,
   /** HTTP over WebSocket: silence after which an idle socket is closed. */

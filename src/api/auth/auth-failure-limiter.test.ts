@@ -63,13 +63,13 @@ describe("an address that guesses keys", () => {
     await tryMany(LIMITS.authFailuresMax);
     expect(waits).toEqual([]);
     wait = (ms) => new Promise((end) => waits.push({ ms, end }));
-    let answered = 0;
+    let replies = 0;
     const calls = Array.from({ length: LIMITS.authRefusalsWaitingMax + 2 }, () =>
-      call(`Key ${idOf(9999)}:x`).then(() => answered++),
+      call(`Key ${idOf(9999)}:x`).then(() => replies++),
     );
     // More calls than may wait are answered at once: to hold them would cost more.
     await Promise.all(calls.slice(-2));
-    expect([answered, waits.length]).toEqual([2, LIMITS.authRefusalsWaitingMax]);
+    expect([replies, waits.length]).toEqual([2, LIMITS.authRefusalsWaitingMax]);
     expect(waits[0]?.ms).toBe(LIMITS.authRefusalMs);
     const other = call(`Key ${idOf(9999)}:x`, "192.0.2.7");
     expect((await other).status).toBe(401);

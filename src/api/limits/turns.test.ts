@@ -22,14 +22,18 @@ function start() {
       nowMs += tookMs;
       done.push(name);
     });
-  return { take, resume, rests, done };
+  /** Lets time pass in which somebody else works. */
+  const pass = (ms: number): void => {
+    nowMs += ms;
+  };
+  return { take, resume, rests, done, pass };
 }
 
 it("does one piece of work in a turn of the event loop", async () => {
   const { take, done } = start();
   const all = ["a", "b", "c"].map((name) => take(name, name, 0));
   const seen: number[] = [];
-  for (let turn = 0; done.length < 3; turn++) {
+  while (done.length < 3) {
     await othersTurn();
     seen.push(done.length);
   }
@@ -64,34 +68,38 @@ it("does further work of a call without a rest before it, and lets its owner res
   const longMs = LIMITS.turnWithoutRestMs;
   await take("ann", "ann 1", longMs);
   const next = take("ann", "ann 2", 0);
-  await resume("ann", "ann 1, checked", 2 * longMs);
   await expect.poll(() => rests.length).toBe(1);
+  await resume("ann", "ann 1, checked", 2 * longMs);
+  await othersTurn();
   rests[0]?.wake();
-  await next;
   await expect.poll(() => rests.length).toBe(2);
-  const last = take("ann", "ann 3", 0);
   await take("bob", "bob 1", 0);
-  expect(done).toEqual(["ann 1", "ann 1, checked", "ann 2", "bob 1"]);
+  expect(done).toEqual(["ann 1", "ann 1, checked", "bob 1"]);
   expect(rests.map(({ ms }) => ms)).toEqual([1, 2].map((times) => times * longMs * LIMITS.turnRestFactor));
   rests[1]?.wake();
-  await last;
-  expect(done.at(-1)).toBe("ann 3");
+  await next;
+  expect(done.at(-1)).toBe("ann 2");
 });
 
-it("does small work of an owner at once, up to a bound in each turn of the event loop", async () => {
-  let nowMs = 0;
-  const turns = new Turns({ nowMs: () => nowMs });
-  const small = (ownerId: string): boolean =>
-    turns.tryNow(ownerId, () => {
-      nowMs += LIMITS.turnWithoutRestMs / 2;
-    });
-  expect([small("ann"), small("ann"), small("ann"), small("bob")]).toEqual([true, true, false, true]);
-  await othersTurn();
-  const failing = (): boolean =>
-    turns.tryNow("ann", () => {
-      nowMs += LIMITS.turnWithoutRestMs;
-      throw new Error("no frame");
-    });
-  expect(failing).toThrow("no frame");
-  expect([small("ann"), small("bob")]).toEqual([false, true]);
+it("lets an owner rest for further work that comes when it does not rest", async () => {
+  const { take, resume, rests } = start();
+  await resume("ann", "checked", LIMITS.turnWithoutRestMs);
+  await expect.poll(() => rests.length).toBe(1);
+  let isDone = false;
+  const next = take("ann", "ann 1", 0).then(() => {
+    isDone = true;
+  });
+  await take("bob", "bob 1", 0);
+  expect(isDone).toBe(false);
+  rests[0]?.wake();
+  await next;
+});
+
+it("lets an owner rest for its own work only, not for that of others in the same turn", async () => {
+  const { take, rests, pass } = start();
+  const first = take("ann", "ann 1", 0);
+  const others = othersTurn().then(() => pass(1_000));
+  await Promise.all([first, others]);
+  await take("ann", "ann 2", 0);
+  expect(rests).toEqual([]);
 });

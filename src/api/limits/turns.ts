@@ -10,6 +10,13 @@ export interface TurnsOptions {
   rest?: (ms: number) => Promise<void>;
 }
 
+interface Owner {
+  /** One call of an owner has a turn at a time, with the rest after it. */
+  turns: Semaphore;
+  /** Time of its work for which it has not rested yet. */
+  owedMs: number;
+}
+
 /**
  * Work that keeps the event loop from everybody while it is done, such as parsing a large body. One piece is
  * done in a turn of the loop. Owners take turns, and after a long piece its owner rests for a multiple of the
@@ -19,8 +26,8 @@ export class Turns {
   readonly #nowMs: () => number;
   readonly #pause: (ms: number) => Promise<void>;
   readonly #loop = new Semaphore(1);
-  /** The turns of owners who work, wait or rest. */
-  readonly #owners = new Map<string, Semaphore>();
+  /** The owners who work, wait or rest. */
+  readonly #owners = new Map<string, Owner>();
   /** The time of the small work that owners have had in this turn of the loop. */
   readonly #spentMs = new Map<string, number>();
 
@@ -34,17 +41,20 @@ export class Turns {
    * that it returns rejects with.
    */
   async take<T>(ownerId: string, work: () => T | Promise<T>): Promise<T> {
-    const endRest = await this.#acquire(ownerId);
-    return this.#inLoop(work, (tookMs) => this.#rest(ownerId, tookMs, endRest));
+    const owner = this.#ownerOf(ownerId);
+    const endRest = await owner.turns.acquire();
+    return this.#inLoop(owner, work, () => this.#rest(ownerId, owner, endRest));
   }
 
   /**
    * Does a further piece of work for a call that has had its turn: it does not wait for the rest after that,
-   * but its owner's next calls rest for this piece too.
+   * but its owner rests for this piece too before another call has a turn.
    */
   resume<T>(ownerId: string, work: () => T | Promise<T>): Promise<T> {
-    return this.#inLoop(work, async (tookMs) => {
-      if (tookMs >= LIMITS.turnWithoutRestMs) this.#rest(ownerId, tookMs, await this.#acquire(ownerId));
+    const owner = this.#ownerOf(ownerId);
+    return this.#inLoop(owner, work, async () => {
+      // A rest under way gets longer.
+      if (owner.turns.running === 0) await this.#rest(ownerId, owner, await owner.turns.acquire());
     });
   }
 
@@ -65,27 +75,34 @@ export class Turns {
     return true;
   }
 
-  #acquire(ownerId: string): Promise<Release> {
-    const own = this.#owners.get(ownerId) ?? new Semaphore(1);
-    this.#owners.set(ownerId, own);
-    return own.acquire();
+  #ownerOf(ownerId: string): Owner {
+    const owner = this.#owners.get(ownerId) ?? { turns: new Semaphore(1), owedMs: 0 };
+    this.#owners.set(ownerId, owner);
+    return owner;
   }
 
-  async #inLoop<T>(work: () => T | Promise<T>, done: (tookMs: number) => void): Promise<T> {
+  async #inLoop<T>(owner: Owner, work: () => T | Promise<T>, done: () => void): Promise<T> {
     const endTurn = await this.#loop.acquire();
     const startedAtMs = this.#nowMs();
-    // The turn ends with this one of the loop, so it includes the caller's own work on the result.
+    // Ends before any other callback of the loop, and after what the caller does at once with the result.
+    process.nextTick(() => {
+      owner.owedMs += this.#nowMs() - startedAtMs;
+    });
     void othersTurn().then(() => {
-      const tookMs = this.#nowMs() - startedAtMs;
       endTurn();
-      done(tookMs);
+      done();
     });
     return work();
   }
 
-  async #rest(ownerId: string, tookMs: number, endRest: Release): Promise<void> {
-    if (tookMs >= LIMITS.turnWithoutRestMs) await this.#pause(tookMs * LIMITS.turnRestFactor);
+  /** Lets an owner rest for what it owes, also for what comes to that meanwhile. */
+  async #rest(ownerId: string, owner: Owner, endRest: Release): Promise<void> {
+    while (owner.owedMs >= LIMITS.turnWithoutRestMs) {
+      const { owedMs } = owner;
+      owner.owedMs = 0;
+      await this.#pause(owedMs * LIMITS.turnRestFactor);
+    }
     endRest();
-    if (this.#owners.get(ownerId)?.running === 0) this.#owners.delete(ownerId);
+    if (owner.turns.running === 0) this.#owners.delete(ownerId);
   }
 }
