@@ -41,9 +41,9 @@ export const LIMITS = {
   /** Nesting depth of an input's JSON. Deeper input is refused before any recursive function sees it. */
   inputDepthMax: 64,
   /**
-   * Values (list items, fields, lists, objects) of a JSON body, counted before it is parsed. Parsing, checking
-   * and hashing this many takes up to 40 ms of the event loop, in pieces of up to 15 ms, and no list or mask
-   * that a model reads comes near.
+   * Values (list items, fields, lists, objects) of a JSON body, counted before it is parsed. Parsing,
+   * checking and hashing this many takes up to 40 ms of the event loop, in pieces of up to 15 ms, and no list
+   * or mask that a model reads comes near.
    */
   inputValuesMax: 20_000,
   /**

@@ -50,7 +50,8 @@ it("names this worker's disk when it is full, and leaves nothing there", async (
     code: "store_full",
     store: "GPU worker's disk",
     message:
-      "The GPU worker's disk has no space left (ENOSPC); free space on it, or set TMPDIR to a folder with more.",
+      "The GPU worker's disk has no space left (ENOSPC); " +
+      "free space on it, or set TMPDIR to a folder with more.",
   });
   expect(await readdir(folder)).toEqual([]);
 });

@@ -148,7 +148,7 @@ const documentsOf = (request: LoggedRequest): LineDocument[] =>
     at: atMs,
   }));
 
-/** The error of a server whose index takes no writes: by an operator's setting, or because its disk is full. */
+/** The error of a server whose index takes no writes: an operator has set that, or its disk is full. */
 const BLOCKED = "cluster_block_exception";
 
 /** Tells whether a bulk change was refused because the index takes no writes. */
