@@ -124,29 +124,40 @@ const purgeOrphanedFiles = ofObjects({
   },
 });
 
-const purgeFilesWithoutBytes: Purge = async ({ retention, objects, files, log }, after, limit) => {
+/**
+ * Finds the records whose object is missing. Bytes are lost one by one: when most are missing, this is the
+ * wrong bucket or an empty disk, the objects exist somewhere else, and no record is said to be without bytes.
+ */
+async function withoutBytes<T>(
+  { objects, log }: Pick<PurgeDependencies, "objects" | "log">,
+  records: T[],
+  keyOf: (record: T) => string,
+): Promise<T[]> {
+  const missing: T[] = [];
+  for (const record of records) if (!(await objects.head(keyOf(record)))) missing.push(record);
+  if (records.length <= 1 || missing.length <= records.length / 2) return missing;
+  log.error(
+    { missing: missing.length, of: records.length },
+    "most files are missing in the object store, so their records are kept; is it the right store?",
+  );
+  return [];
+}
+
+const purgeFilesWithoutBytes: Purge = async (dependencies, after, limit) => {
+  const { retention, files } = dependencies;
   const page = await retention.storedFiles(after, limit);
-  const missing: string[] = [];
-  for (const { fileId, objectKey } of page) if (!(await objects.head(objectKey))) missing.push(fileId);
-  // Bytes are lost one by one. When most are missing, this is the wrong bucket or an empty disk, and the
-  // files exist somewhere else.
-  if (page.length > 1 && missing.length > page.length / 2) {
-    log.error(
-      { missing: missing.length, of: page.length },
-      "most files are missing in the object store, so their records are kept; is it the right store?",
-    );
-    missing.length = 0;
-  }
+  const found = await withoutBytes(dependencies, page, ({ objectKey }) => objectKey);
+  const missing = found.map(({ fileId }) => fileId);
   await files.remove(missing);
   await retention.count("file without bytes", missing.length);
   return { deleted: missing.length, after: page.at(-1)?.fileId, done: page.length < limit };
 };
 
 /** Objects that count for an owner though they were never stored, or were deleted by an earlier release. */
-const purgeCountsWithoutBytes: Purge = async ({ retention, objects, files }, _, limit) => {
+const purgeCountsWithoutBytes: Purge = async (dependencies, _, limit) => {
+  const { retention, files } = dependencies;
   const page = await files.uncheckedObjects(limit);
-  const missing: string[] = [];
-  for (const key of page) if (!(await objects.head(key))) missing.push(key);
+  const missing = await withoutBytes(dependencies, page, (key) => key);
   await files.uncountObjects(missing);
   await files.markChecked(page);
   await retention.count("count without bytes", missing.length);
