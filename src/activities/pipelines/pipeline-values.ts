@@ -90,7 +90,7 @@ export function createStoreValue({
         `The long texts of a value may have ${pipelineStoredBytesMax} characters together.`,
       );
     const put = apart ? storeApart : store;
-    return withinLimits(put(stores, { ownerId: await ownerOf(), key }, whole));
+    return withinLimits(put(stores, { ownerId: ownerOf, key }, whole));
   };
 }
 

@@ -142,8 +142,12 @@ describe("the bytes of stored values", () => {
   const location = { ownerId: "ann", key: "inputs/r.json" };
   const AWAY = new TemperaError("store_unavailable", "away", { store: "PostgreSQL" });
 
-  it("count for their owner from before they are put, exactly above the inline limit", async () => {
-    for (const put of [store, storeApart]) {
+  it.each([
+    ["store", store, location],
+    ["storeApart", storeApart, { ownerId: "ann", key: "transient/r/input.json" }],
+  ])(
+    "count for their owner from before they are put, exactly above the inline limit: %s",
+    async (_, put, location) => {
       const objects = memoryObjects();
       const stores = storesOn(objects);
       await put(stores, location, sized(LIMITS.inlineBytesMax));
@@ -158,7 +162,31 @@ describe("the bytes of stored values", () => {
       const stored = await put({ ...stores, objects: watched }, location, sized(LIMITS.inlineBytesMax + 1));
       expect(before).toEqual([LIMITS.inlineBytesMax + 1]);
       expect([...stores.counted.keys()]).toEqual([`ann ${(stored as { ref: string }).ref}`]);
-    }
+    },
+  );
+
+  it("count however small they are when they are kept apart for long: reruns store many of those", async () => {
+    const stores = storesOn(memoryObjects());
+    await storeApart(stores, location, { a: 1 });
+    expect([...stores.counted.values()]).toEqual(['{"a":1}'.length]);
+  });
+
+  it("ask for their owner only when they count, and are stored when nobody knows it", async () => {
+    const stores = storesOn(memoryObjects());
+    let asked = 0;
+    const ownerOf = (ownerId: string | undefined) => async () => {
+      asked++;
+      return ownerId;
+    };
+    await store(stores, { ...location, ownerId: ownerOf("ann") }, { small: 1 });
+    await storeApart(stores, { ownerId: ownerOf("ann"), key: "transient/r/input.json" }, { small: 1 });
+    expect(asked).toBe(0);
+    await store(stores, { ...location, ownerId: ownerOf("ann") }, sized(40_000));
+    expect([...stores.counted.values()]).toEqual([40_000]);
+    expect(await store(stores, { ...location, ownerId: ownerOf(undefined) }, sized(41_000))).toHaveProperty(
+      "ref",
+    );
+    expect(stores.counted.size).toBe(1);
   });
 
   it("count once for an attempt that is repeated, and for each call that may delete its own", async () => {

@@ -14,8 +14,8 @@ import { isTransient, TOMBSTONE } from "./transient.ts";
 
 /** The location of a value that is stored as an object. */
 export interface ValueLocation {
-  /** For whom it counts; absent when that cannot be known. */
-  ownerId: string | undefined;
+  /** For whom it counts, or how to find that out, if it counts; `undefined` when that is not known. */
+  ownerId: string | undefined | (() => Promise<string | undefined>);
   key: string;
   /**
    * Gives each call an object of its own, which it may delete again.
@@ -45,7 +45,8 @@ export async function store<T>(
 
 /**
  * Stores `value` as an object, however small it is, under `key` with random digits: the reference contains
- * nothing of it. One that would fit inline does not count. Rejects as `putCounted`.
+ * nothing of it. One that would fit inline and is kept only until delivery does not count. Rejects as
+ * `putCounted`.
  */
 export async function storeApart<T>(
   stores: CountedObjectStores,
@@ -68,9 +69,10 @@ async function putValue(
 ): Promise<{ ref: string }> {
   const ref = key.replace(/(\.json)?$/, `-${suffix}.json`);
   const info = { bytes: bytes.length, contentType: "application/json" };
-  if (ownerId === undefined || bytes.length <= LIMITS.inlineBytesMax)
-    await stores.objects.put(ref, bytes, info);
-  else await putCounted(stores, { ownerId, objectKey: ref }, () => bytes, info);
+  const isSmall = isTransient({ ref }) && bytes.length <= LIMITS.inlineBytesMax;
+  const owner = isSmall ? undefined : typeof ownerId === "function" ? await ownerId() : ownerId;
+  if (owner === undefined) await stores.objects.put(ref, bytes, info);
+  else await putCounted(stores, { ownerId: owner, objectKey: ref }, () => bytes, info);
   return { ref };
 }
 

@@ -97,6 +97,14 @@ describe("request store", () => {
     });
   });
 
+  it("names the objects of the job that ran, whichever call with its idempotency key was submitted", async () => {
+    const ran = jobSpec({ input: { ref: "inputs/a.json" } });
+    await requests.insert({ ...ran, input: { ref: "inputs/b.json" } });
+    await requests.finish(ended(ran, ok({ a: 1 })));
+    const [row] = await sql`SELECT job, refs FROM requests WHERE request_id = ${ran.requestId}`;
+    expect(row).toMatchObject({ job: { input: ran.input }, refs: ["inputs/a.json"] });
+  });
+
   it("finds the nodes of a pipeline, oldest first, ended or not", async () => {
     const pipeline = job();
     const node = (id: string, submittedAtMs: number): JobSpec =>

@@ -88,6 +88,8 @@ function finishStatement(
       ON CONFLICT (request_id) DO UPDATE
         SET started_at = excluded.started_at, ended_at = excluded.ended_at, attempts = excluded.attempts,
             outcome = excluded.outcome, logs = excluded.logs, refs = excluded.refs,
+            -- Another call with the same idempotency key may have written the row, with objects of its own.
+            job = CASE WHEN requests.refs <@ excluded.refs THEN requests.job ELSE excluded.job END,
             log_words = excluded.log_words, status_code = excluded.status_code
         WHERE requests.outcome IS NULL
       RETURNING request_id
