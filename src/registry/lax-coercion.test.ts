@@ -149,3 +149,9 @@ describe("an empty address", () => {
     });
   });
 });
+
+it("reads unions within unions whose branches have addresses of their own", () => {
+  const item = { $id: "urn:acme:item", type: "integer" };
+  const list = { $id: "urn:acme:list", type: "array", items: { anyOf: [item, { type: "boolean" }] } };
+  expect(read({ anyOf: [list, { type: "null" }] }, ["4", "off"])).toEqual([4, false]);
+});

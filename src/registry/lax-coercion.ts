@@ -9,7 +9,7 @@ import { isLargeNumber } from "../core/json/exact-json.ts";
 import { isObject, type Json, type JsonObject } from "../core/json/json.ts";
 import type { JsonSchema } from "../core/models/model.ts";
 import { readLax } from "./lax-values.ts";
-import { createSchemaCheck, type SchemaCheck } from "./schema-check.ts";
+import { createSchemaCompiler, partSchema, type SchemaCheck } from "./schema-check.ts";
 
 /** Coerces a value for the schema that it was made for. Objects and lists are changed in place. */
 export type Coerce = (value: Json) => Json;
@@ -18,13 +18,11 @@ export type Coerce = (value: Json) => Json;
 const DEPTH_MAX = 64;
 
 export function createCoercer(root: JsonSchema): Coerce {
-  const { $defs = {}, definitions = {}, components = {} } = root;
   /** Each branch of a union is compiled when a value first reaches it. */
   const checks = new Map<JsonSchema, SchemaCheck>();
+  const compile = createSchemaCompiler({ every: false });
   const fits = (branch: JsonSchema, value: Json): boolean => {
-    const check =
-      checks.get(branch) ??
-      createSchemaCheck({ $defs, definitions, components, ...branch }, { every: false });
+    const check = checks.get(branch) ?? compile(partSchema(root, branch));
     checks.set(branch, check);
     // A check fills in defaults, so it gets a copy.
     return check(structuredClone(value)) === undefined;
@@ -99,7 +97,7 @@ function kindFits(branch: JsonSchema, value: Json, root: JsonSchema): boolean {
 }
 
 /** Follows a reference within a document: `#/$defs/Size`. */
-export function followReference(root: JsonSchema, reference: string): Json | undefined {
+function followReference(root: JsonSchema, reference: string): Json | undefined {
   if (reference !== "#" && !reference.startsWith("#/")) return undefined;
   let found: Json | undefined = root as JsonObject;
   for (const part of reference.split("/").slice(1)) {

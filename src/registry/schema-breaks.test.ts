@@ -157,6 +157,32 @@ describe("schemaBreaks: inputs", () => {
     expect(schemaBreaks(tree(9), tree(5))[0]).toMatch(/value: maximum 9 became 5$/);
   });
 
+  it("a change within unions that refer to themselves, whatever the number of their combinations", () => {
+    const values = (maximum: number): Contract => {
+      const lists = Array.from({ length: 4 }, (_, at) => ({
+        type: "array",
+        maxItems: 10 + at,
+        items: { $ref: "#/$defs/Value" },
+      }));
+      const Value = { anyOf: [{ type: "integer", maximum }, ...lists] };
+      const input = { type: "object", properties: { value: { $ref: "#/$defs/Value" } }, $defs: { Value } };
+      return { schemas: { input, output: { type: "object" } }, restrictions: [] };
+    };
+    expect(schemaBreaks(values(5), values(5))).toEqual([]);
+    expect(schemaBreaks(values(4), values(5))).toEqual([]);
+    expect(schemaBreaks(values(5), values(4))).toEqual(["input.value: maximum 5 became 4"]);
+  });
+
+  it("unions of more branches than can be compared with one another", () => {
+    const names = (length: number): JsonObject[] =>
+      Array.from({ length }, (_, at) => ({ type: "object", properties: { [`f${at}`]: { const: at } } }));
+    const input = (branches: JsonObject[]) => contract({ input: { a: { anyOf: branches } } });
+    expect(schemaBreaks(input(names(250)), input(names(250).slice(1))).at(-1)).toBe(
+      "input: has unions of too many branches to be compared with those of the version before",
+    );
+    expect(schemaBreaks(input(names(50).slice(1)), input(names(50)))).toEqual([]);
+  });
+
   it("a new restriction of an existing field", () => {
     const restriction = { field: "a", accepts: { maximum: 5 }, message: "5 at most" };
     const [before, after] = [

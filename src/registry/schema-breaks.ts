@@ -18,18 +18,25 @@ export interface Contract {
  * caller of the old version can use the new one.
  */
 export function schemaBreaks(from: Contract, to: Contract): string[] {
-  const input = narrowings(from.schemas.input, to.schemas.input, "input", {
-    sub: from.schemas.input,
-    sup: to.schemas.input,
-    side: "input",
-  });
+  const input = sideBreaks(from.schemas.input, to.schemas.input, "input");
   // For outputs the direction is reversed: the values of the new version have to fit the old schema.
-  const output = narrowings(to.schemas.output, from.schemas.output, "output", {
-    sub: to.schemas.output,
-    sup: from.schemas.output,
-    side: "output",
-  });
+  const output = sideBreaks(to.schemas.output, from.schemas.output, "output");
   return [...new Set([...input, ...restricted(from, to), ...output])];
+}
+
+function sideBreaks(sub: JsonSchema, sup: JsonSchema, side: Sides["side"]): string[] {
+  const work: Work = {
+    left: COMPARISONS_MAX,
+    faults: new WeakMap(),
+    texts: new WeakMap(),
+    resolved: new Map(),
+  };
+  const faults = narrowings(sub, sup, side, { sub, sup, side, work });
+  if (work.left >= 0) return faults;
+  return [
+    ...faults,
+    `${side}: has unions of too many branches to be compared with those of the version before`,
+  ];
 }
 
 function restricted(from: Contract, to: Contract): string[] {
@@ -45,6 +52,28 @@ interface Sides {
   sub: JsonSchema;
   sup: JsonSchema;
   side: "input" | "output";
+  work: Work;
+}
+
+/**
+ * Comparisons of two parts at most: each branch of a union is compared with each of the other. The largest
+ * schemas have a few thousand parts.
+ */
+const COMPARISONS_MAX = 50_000;
+
+/** Faults of one pair that are kept: definitions that refer to one another multiply them. */
+const FAULTS_MAX = 100;
+
+/** The work on two schemas. Each pair of parts is compared once, however often references lead to it. */
+interface Work {
+  /** Comparisons that may still be made; negative: some were not. */
+  left: number;
+  /** The faults of pairs, each without its location. Those of a pair that is being compared are empty. */
+  faults: WeakMap<object, WeakMap<object, string[]>>;
+  /** The canonical texts of parts. */
+  texts: WeakMap<object, string>;
+  /** By document: its parts without their references. */
+  resolved: Map<JsonSchema, WeakMap<object, Json | undefined>>;
 }
 
 /** Keywords that annotate and do not constrain. */
@@ -90,15 +119,39 @@ const COMPARED = new Set([
 const LOWER = ["minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties"] as const;
 const UPPER = ["maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties"] as const;
 
-/** Deeper than this, schemas that refer to themselves count as equal. */
-const DEPTH_MAX = 12;
+/** Deeper than this, schemas count as equal. */
+const DEPTH_MAX = 64;
 
 /** Lists the locations where a value of `sub` may not fit `sup`. */
 function narrowings(subRaw: Json, supRaw: Json, at: string, sides: Sides, depth = 0): string[] {
-  const sub = resolved(subRaw, sides.sub);
-  const sup = resolved(supRaw, sides.sup);
-  if (depth > DEPTH_MAX || sup === true || sub === false) return [];
-  if (isSame(sub, sup)) return referredFaults(sub, at, sides, depth);
+  const { work } = sides;
+  if (depth > DEPTH_MAX || --work.left < 0) return [];
+  const sub = resolved(subRaw, sides.sub, work);
+  const sup = resolved(supRaw, sides.sup, work);
+  if (sup === true || sub === false) return [];
+  if (!isObject(sub) || !isObject(sup)) return pairFaults(sub, sup, at, sides, depth);
+  const ofSub = work.faults.get(sub) ?? new WeakMap<object, string[]>();
+  work.faults.set(sub, ofSub);
+  const known = ofSub.get(sup);
+  if (known) return known.map((fault) => at + fault);
+  // Schemas that refer to themselves lead back to a pair before it is known.
+  ofSub.set(sup, []);
+  const faults = pairFaults(sub, sup, at, sides, depth).slice(0, FAULTS_MAX);
+  ofSub.set(
+    sup,
+    faults.map((fault) => fault.slice(at.length)),
+  );
+  return faults;
+}
+
+function pairFaults(
+  sub: Json | undefined,
+  sup: Json | undefined,
+  at: string,
+  sides: Sides,
+  depth: number,
+): string[] {
+  if (isSame(sub, sup, sides.work)) return referredFaults(sub, at, sides, depth);
   if (sup === false || sup === undefined) return [`${at}: is no longer accepted`];
   const a = typeof sub === "object" && sub !== null ? (sub as JsonObject) : {};
   const b = sup as JsonObject;
@@ -122,7 +175,7 @@ function narrowings(subRaw: Json, supRaw: Json, at: string, sides: Sides, depth 
 
 /** Compares the references of two equal schemas: they may point to definitions that differ. */
 function referredFaults(schema: Json | undefined, at: string, sides: Sides, depth: number): string[] {
-  if (!writeJson(schema ?? null).includes('"$ref"')) return [];
+  if (!textOf(schema, sides.work).includes('"$ref"')) return [];
   const node = schema as JsonObject;
   const found: string[] = [];
   for (const [name, field] of Object.entries((node.properties ?? {}) as JsonObject))
@@ -261,7 +314,7 @@ function requiredFaults(a: JsonObject, b: JsonObject, at: string, sides: Sides):
     if (always.has(name)) continue;
     if (sides.side === "input") {
       // A default fills it in.
-      const fallback = (resolved(accepted[name], sides.sup) as JsonObject | undefined)?.default;
+      const fallback = (resolved(accepted[name], sides.sup, sides.work) as JsonObject | undefined)?.default;
       if (fallback === undefined) faults.push(`${at}.${name}: is required now`);
     } else
       faults.push(
@@ -297,13 +350,13 @@ function otherFieldFaults(a: JsonObject, b: JsonObject, at: string, sides: Sides
 }
 
 /** Any other constraint must be the same: in general nothing can decide which of two patterns is narrower. */
-function otherFaults(a: JsonObject, b: JsonObject, at: string, { side }: Sides): string[] {
+function otherFaults(a: JsonObject, b: JsonObject, at: string, { side, work }: Sides): string[] {
   const words = new Set([...Object.keys(a), ...Object.keys(b)]);
   return (
     [...words]
       .filter((word) => !ANNOTATIONS.has(word) && !COMPARED.has(word) && !word.startsWith("x-"))
       // A constraint on the sent values alone only narrows them, which is no break.
-      .filter((word) => b[word] !== undefined && !isSame(a[word], b[word]))
+      .filter((word) => b[word] !== undefined && !isSame(a[word], b[word], work))
       .map((word) =>
         side === "input" || a[word] !== undefined
           ? `${at}: ${word} has changed`
@@ -313,21 +366,35 @@ function otherFaults(a: JsonObject, b: JsonObject, at: string, { side }: Sides):
 }
 
 /** Follows `$ref` within its document. Keywords beside a reference override those of its target. */
-function resolved(schema: Json | undefined, root: JsonSchema): Json | undefined {
+function resolved(schema: Json | undefined, root: JsonSchema, work: Work): Json | undefined {
+  if (!isObject(schema)) return schema;
+  const known = work.resolved.get(root) ?? new WeakMap<object, Json | undefined>();
+  work.resolved.set(root, known);
+  if (!known.has(schema)) known.set(schema, resolve(schema, root));
+  return known.get(schema);
+}
+
+function resolve(schema: Json | undefined, root: JsonSchema): Json | undefined {
   let at = schema;
   for (let hops = 0; hops < 8; hops++) {
     if (!isObject(at) || typeof at.$ref !== "string") break;
     const { $ref, ...beside } = at;
     const target = resolvePointer(root, $ref as string);
-    at = isObject(target) ? { ...target, ...beside } : target;
+    at = isObject(target) && Object.keys(beside).length > 0 ? { ...target, ...beside } : target;
   }
   if (!isObject(at) || !Array.isArray(at.allOf)) return at;
   // pydantic wraps a reference in a list of one to add a description to it.
   const [only, ...more] = at.allOf;
   const { allOf: _, ...beside } = at;
-  return more.length > 0 ? at : resolved({ ...(only as JsonObject), ...beside }, root);
+  return more.length > 0 ? at : resolve({ ...(only as JsonObject), ...beside }, root);
 }
 
-function isSame(a: Json | undefined, b: Json | undefined): boolean {
-  return canonicalJson(a ?? null) === canonicalJson(b ?? null);
+const isSame = (a: Json | undefined, b: Json | undefined, work: Work): boolean =>
+  textOf(a, work) === textOf(b, work);
+
+function textOf(part: Json | undefined, { texts }: Work): string {
+  if (typeof part !== "object" || part === null) return canonicalJson(part ?? null);
+  const text = texts.get(part) ?? canonicalJson(part);
+  texts.set(part, text);
+  return text;
 }

@@ -153,6 +153,14 @@ describe("unions", () => {
       { loc: ["body", "x"], type: "value_error" },
     ]));
 
+  it("report the faults of a branch that has an address of its own", () => {
+    const item = { $id: "urn:acme:item", type: "integer", minimum: 1 };
+    const list = { $id: "urn:acme:list", type: "array", items: { anyOf: [item, { type: "null" }] } };
+    expect(faultsOf({ anyOf: [list, { type: "null" }] }, [0])).toMatchObject([
+      { loc: ["body", "x", 0], type: "greater_than_equal" },
+    ]);
+  });
+
   it("do not hide the faults of other fields", () => {
     const schema: JsonObject = {
       type: "object",

@@ -35,25 +35,54 @@ const OPTIONS = {
 /** Gives the faults of a value, or `undefined` when it fits. Defaults are filled in, in place. */
 export type SchemaCheck = (value: unknown) => InputFault[] | undefined;
 
-/**
- * Compiles a schema into a check.
- *
- * @param every true to report all faults instead of the first. Each costs memory, so only for values of
- * bounded size
- * @param coercion `lax` when values were coerced before: a fault then says that one could not be
- */
-export function createSchemaCheck(
-  schema: JsonSchema,
-  { every, coercion = "strict" }: { every: boolean; coercion?: Coercion },
-): SchemaCheck {
-  // Most schemas and values have no large numbers, and the validator's own keywords are faster.
-  const plain = hasLargeNumber(schema) ? undefined : compileCheck(schema, createAjv(every), coercion);
-  let exact: SchemaCheck | undefined;
-  return (value) => {
-    if (plain && !hasLargeNumber(value)) return plain(value);
-    exact ??= compileCheck(exactSchema(schema), createExactAjv(every), coercion);
-    return exact(value);
+interface CheckOptions {
+  /**
+   * True to report all faults instead of the first. Each costs memory, so only for values of bounded size.
+   */
+  every: boolean;
+  /** `lax` when values were coerced before: a fault then says that one could not be. @default "strict" */
+  coercion?: Coercion;
+}
+
+/** Compiles a schema into a check. */
+export function createSchemaCheck(schema: JsonSchema, options: CheckOptions): SchemaCheck {
+  return createSchemaCompiler(options)(schema);
+}
+
+/** Creates a compiler for many schemas, parts of one document: they share the validators. */
+export function createSchemaCompiler({
+  every,
+  coercion = "strict",
+}: CheckOptions): (schema: JsonSchema) => SchemaCheck {
+  let plainAjv: Ajv2020 | undefined;
+  let exactAjv: Ajv2020 | undefined;
+  const compilePlain = (schema: JsonSchema): SchemaCheck => {
+    plainAjv ??= createAjv(every);
+    return compileCheck(schema, plainAjv, coercion);
   };
+  const compileExact = (schema: JsonSchema): SchemaCheck => {
+    exactAjv ??= createExactAjv(every);
+    return compileCheck(exactSchema(schema), exactAjv, coercion);
+  };
+  return (schema) => {
+    // Most schemas and values have no large numbers, and the validator's own keywords are faster.
+    const plain = hasLargeNumber(schema) ? undefined : compilePlain(schema);
+    let exact: SchemaCheck | undefined;
+    return (value) => {
+      if (plain && !hasLargeNumber(value)) return plain(value);
+      exact ??= compileExact(schema);
+      return exact(value);
+    };
+  };
+}
+
+/**
+ * Makes a schema of a part of a document, with the definitions that it may refer to. The validator knows the
+ * part's own address from the document already, and would refuse it a second time.
+ */
+export function partSchema(document: JsonSchema, { $id: _, ...part }: JsonSchema): JsonSchema {
+  const { $defs = {}, definitions = {}, components = {} } = document;
+  return { $defs, definitions, components, ...part };
 }
 
 function createAjv(every: boolean): Ajv2020 {
@@ -84,12 +113,11 @@ function createExactAjv(every: boolean): Ajv2020 {
 }
 
 function compileCheck(schema: JsonSchema, ajv: Ajv2020, coercion: Coercion): SchemaCheck {
-  const { $defs = {}, definitions = {}, components = {} } = schema;
   /** Each branch of a union is compiled when a value first fails all of them. */
   const branches = new Map<JsonSchema, ValidateFunction>();
 
   const branchFaults = (branch: JsonSchema, value: unknown): InputFault[] => {
-    const check = branches.get(branch) ?? ajv.compile({ $defs, definitions, components, ...branch });
+    const check = branches.get(branch) ?? ajv.compile(partSchema(schema, branch));
     branches.set(branch, check);
     return faultsOf(check, value) ?? [];
   };

@@ -4,9 +4,9 @@
  * weigh nothing.
  */
 import { isObject, type Json } from "../core/json/json.ts";
+import { resolvePointer } from "../core/json/plain-schema.ts";
 import { LIMITS } from "../core/limits.ts";
 import type { JsonSchema, ModelVersion } from "../core/models/model.ts";
-import { followReference } from "./lax-coercion.ts";
 
 /** Each restriction has a validator of its own. */
 const VALIDATOR_WEIGHT = 20;
@@ -74,15 +74,15 @@ function branchesIn(part: Json): Json[] {
   return [...own, ...Object.values(part).flatMap(branchesIn)];
 }
 
-/** Weighs all that a part refers to, each once. A reference that is no path counts as the root. */
+/** Weighs all that a part refers to, each once. A reference that leads nowhere counts as the root. */
 function referredWeight(start: Json, root: JsonSchema): number {
   const referred = new Set<Json>(
-    referencesIn(start).map((reference) => followReference(root, reference) ?? root),
+    referencesIn(start).map((reference) => resolvePointer(root, reference) ?? root),
   );
   let weight = 0;
   for (const part of referred) {
     weight += partWeight(part);
-    for (const reference of referencesIn(part)) referred.add(followReference(root, reference) ?? root);
+    for (const reference of referencesIn(part)) referred.add(resolvePointer(root, reference) ?? root);
   }
   return weight;
 }
