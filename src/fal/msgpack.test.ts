@@ -8,6 +8,7 @@ import {
   FrameFault,
   type FrameObject,
   frameJson,
+  isHeavyFrame,
 } from "./msgpack.ts";
 
 const nested = (levels: number): FrameObject => {
@@ -94,6 +95,19 @@ describe("frames", () => {
       "msgpack",
     );
   });
+
+  it.each<[string, boolean, Uint8Array]>([
+    ["many values", true, encode({ a: Array(LIMITS.frameTurnBytesMin).fill(0) })],
+    ["a long text", true, encode({ a: "x".repeat(LIMITS.frameTurnBytesMin) })],
+    ["many byte strings", true, encode({ a: Array(LIMITS.frameTurnBytesMin / 2).fill(new Uint8Array(1)) })],
+    ["an image of megabytes", true, encode({ image: new Uint8Array(2 ** 21) })],
+    ["a usual image", false, encode({ prompt: "a cat", image: new Uint8Array(100 * 1024), n: [1, 2] })],
+    ["a short text", false, encode({ prompt: "a cat" })],
+    ["an early fault", false, new Uint8Array(LIMITS.frameTurnBytesMin).fill(0xc1)],
+    ["a late fault", true, new Uint8Array([0xdd, 0, 0, 0x40, 0, ...Array(LIMITS.frameTurnBytesMin).fill(0)])],
+  ])("tells which frames take long to read: %s, %s", (_, isHeavy, bytes) =>
+    expect(isHeavyFrame(bytes)).toBe(isHeavy),
+  );
 
   it("reads a frame from a part of a larger buffer", () => {
     const bytes = encode({ a: 1 });

@@ -42,6 +42,24 @@ export function decodeFrame(bytes: Uint8Array): FrameObject {
   return hasLongIntegers ? (mapScalars(value as FrameObject, narrow) as FrameObject) : (value as FrameObject);
 }
 
+/** Weight of a byte of a byte string, which is only copied. */
+const COPIED_BYTE_WEIGHT = 1 / 128;
+
+/**
+ * Tells whether a frame weighs `LIMITS.frameTurnBytesMin` bytes or more. Those of byte strings, such as an
+ * image, have a small part of the weight of others. It looks no further than that: a frame with a fault
+ * before it is light.
+ */
+export function isHeavyFrame(bytes: Uint8Array): boolean {
+  if (bytes.length < LIMITS.frameTurnBytesMin) return false;
+  try {
+    return walk(bytes, LIMITS.frameTurnBytesMin).isHeavy;
+  } catch (error) {
+    if (error instanceof FrameFault) return false;
+    throw error;
+  }
+}
+
 /**
  * Encodes an object as msgpack. Fields that are `undefined` are left out. Throws a `FrameFault` for an
  * integer of more than 64 bits, which msgpack does not have.
@@ -116,8 +134,13 @@ const NUMBER_BYTES = [4, 8, 1, 2, 4, 8, 1, 2, 4, 8];
 /**
  * Walks over exactly one value, and tells whether it has integers of a 64-bit type. Throws a `FrameFault`
  * when the bytes are anything else.
+ *
+ * @param heavyBytes weight after which the walk ends
  */
-function walk(bytes: Uint8Array): { hasLongIntegers: boolean } {
+function walk(
+  bytes: Uint8Array,
+  heavyBytes = Number.POSITIVE_INFINITY,
+): { hasLongIntegers: boolean; isHeavy: boolean } {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   let at = 0;
   const take = (count: number): number => {
@@ -135,6 +158,7 @@ function walk(bytes: Uint8Array): { hasLongIntegers: boolean } {
   const open: { left: number; map: boolean }[] = [];
   let values = 0;
   let hasLongIntegers = false;
+  let weightless = 0;
   const enter = (count: number, map: boolean): void => {
     if (count === 0) return;
     if (open.length >= LIMITS.inputDepthMax) throw tooDeep();
@@ -154,8 +178,11 @@ function walk(bytes: Uint8Array): { hasLongIntegers: boolean } {
     } else if (head <= 0x8f) enter(head & 0x0f, true);
     else if (head <= 0x9f) enter(head & 0x0f, false);
     else if (head <= 0xbf) take(head & 0x1f);
-    else if (head >= 0xc4 && head <= 0xc6) take(length(1 << (head - 0xc4)));
-    else if (head === 0xca || head === 0xcb) {
+    else if (head >= 0xc4 && head <= 0xc6) {
+      const size = length(1 << (head - 0xc4));
+      take(size);
+      weightless += size * (1 - COPIED_BYTE_WEIGHT);
+    } else if (head === 0xca || head === 0xcb) {
       const start = take(head === 0xca ? 4 : 8);
       const number = head === 0xca ? view.getFloat32(start) : view.getFloat64(start);
       if (!Number.isFinite(number)) throw new FrameFault("The frame has a number that is not finite.");
@@ -169,9 +196,10 @@ function walk(bytes: Uint8Array): { hasLongIntegers: boolean } {
       throw new FrameFault(
         "The frame has an extension type or a reserved one; send only JSON's values and bytes.",
       );
+    if (at - weightless >= heavyBytes) return { hasLongIntegers, isHeavy: true };
     while (open.at(-1)?.left === 0) open.pop();
   } while (open.length > 0);
   if (at !== bytes.length)
     throw new FrameFault("The frame has more bytes after its first value; send one object per frame.");
-  return { hasLongIntegers };
+  return { hasLongIntegers, isHeavy: false };
 }

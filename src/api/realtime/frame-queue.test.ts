@@ -5,7 +5,9 @@ import { Budget } from "../limits/budget.ts";
 import { Turns } from "../limits/turns.ts";
 import { FrameQueue, type Piece } from "./frame-queue.ts";
 
-const LARGE = LIMITS.frameTurnBytesMin;
+const BYTES = 1000;
+const heavy = (times = 1) => ({ bytes: times * BYTES, isHeavy: true });
+const light = { bytes: 10, isHeavy: false };
 const LONG_MS = LIMITS.turnWithoutRestMs;
 
 let clock: { nowMs: number };
@@ -24,7 +26,7 @@ beforeEach(() => {
     nowMs: () => ownClock.nowMs,
     rest: (ms) => new Promise((wake) => ownRests.push({ ms, wake })),
   });
-  bodies = new Budget({ things: "bytes", remedy: "", ofOwner: () => 10 * LARGE });
+  bodies = new Budget({ things: "bytes", remedy: "", ofOwner: () => 10 * BYTES });
 });
 
 const open = (ownerId = "ann"): FrameQueue =>
@@ -53,11 +55,11 @@ const woken = async (): Promise<void> => {
   for (const { wake } of rests.splice(0)) wake();
 };
 
-describe("a large frame", () => {
+describe("a heavy frame", () => {
   it("is worked on in turns, a piece in each, and others have theirs meanwhile", async () => {
     const seen: number[] = [];
-    open().add(LARGE, work("ann", 0, 0, 0));
-    open("bob").add(LARGE, work("bob", 0, 0, 0));
+    open().add(heavy(), work("ann", 0, 0, 0));
+    open("bob").add(heavy(), work("bob", 0, 0, 0));
     expect(done).toEqual([]);
     while (done.length < 6) {
       const before = done.length;
@@ -69,36 +71,36 @@ describe("a large frame", () => {
   });
 
   it("lets its owner rest on all sockets, and nobody else", async () => {
-    open().add(LARGE, work("first", LONG_MS));
-    open().add(LARGE, work("second", 0));
+    open().add(heavy(), work("first", LONG_MS));
+    open().add(heavy(), work("second", 0));
     await expect.poll(() => rests.map(({ ms }) => ms)).toEqual([LONG_MS * LIMITS.turnRestFactor]);
-    open("bob").add(LARGE, work("bob", 0));
+    open("bob").add(heavy(), work("bob", 0));
     await expect.poll(() => done).toEqual(["first", "bob"]);
     await woken();
     await expect.poll(() => done).toEqual(["first", "bob", "second"]);
   });
 
-  it("holds up the frames behind it, small ones too, and counts with them until they are done", async () => {
+  it("holds up the frames behind it, light ones too, and counts with them until they are done", async () => {
     const queue = open();
     const blocker = open();
-    blocker.add(LARGE, work("blocker", LONG_MS));
+    blocker.add(heavy(), work("blocker", LONG_MS));
     await expect.poll(() => rests.length).toBe(1);
-    queue.add(LARGE, work("large", 0));
-    queue.add(10, work("small", 0));
+    queue.add(heavy(), work("heavy", 0));
+    queue.add(light, work("light", 0));
     queue.after(() => void done.push("after"));
-    queue.add(10, work("last", 0));
-    expect([queue.busy, queue.bytes, bodies.held]).toEqual([true, LARGE + 20, LARGE + 20]);
+    queue.add(light, work("last", 0));
+    expect([queue.busy, queue.bytes, bodies.held]).toEqual([true, BYTES + 20, BYTES + 20]);
     await woken();
     await expect.poll(() => queue.busy).toBe(false);
-    expect(done).toEqual(["blocker", "large", "small", "after", "last"]);
+    expect(done).toEqual(["blocker", "heavy", "light", "after", "last"]);
     expect([queue.bytes, bodies.held]).toEqual([0, 0]);
     expect(waiting).toEqual([true, false, true, false]);
   });
 
   it("is refused when its owner has too many bytes in memory, and those before it are done", async () => {
     const queue = open();
-    queue.add(9 * LARGE, work("first", 0));
-    expect(() => queue.add(2 * LARGE, work("second", 0))).toThrow("This would exceed your limit");
+    queue.add(heavy(9), work("first", 0));
+    expect(() => queue.add(heavy(2), work("second", 0))).toThrow("This would exceed your limit");
     await expect.poll(() => queue.busy).toBe(false);
     expect([done, bodies.held]).toEqual([["first"], 0]);
   });
@@ -108,56 +110,56 @@ describe("a large frame", () => {
     const failing: Piece = () => () => {
       throw new Error("no frame");
     };
-    queue.add(LARGE, failing);
-    queue.add(10, failing);
-    queue.add(10, work("next", 0));
+    queue.add(heavy(), failing);
+    queue.add(light, failing);
+    queue.add(light, work("next", 0));
     await expect.poll(() => done).toEqual(["next"]);
     expect(errors).toEqual([new Error("no frame"), new Error("no frame")]);
   });
 });
 
-describe("small frames", () => {
+describe("light frames", () => {
   it("are done at once, until they have had their owner's time in this turn of the loop", async () => {
     const [first, second] = [open(), open()];
-    first.add(10, work("1", LONG_MS / 2));
-    second.add(10, work("2", LONG_MS / 4, LONG_MS / 4));
+    first.add(light, work("1", LONG_MS / 2));
+    second.add(light, work("2", LONG_MS / 4, LONG_MS / 4));
     expect(done).toEqual(["1", "2.1", "2.2"]);
     expect(waiting).toEqual([]);
-    first.add(10, work("3", 0));
-    second.add(10, work("4", 0));
-    open("bob").add(10, work("bob", 0));
+    first.add(light, work("3", 0));
+    second.add(light, work("4", 0));
+    open("bob").add(light, work("bob", 0));
     expect(done.slice(3)).toEqual(["bob"]);
     await expect.poll(() => done.slice(4)).toEqual(["3", "4"]);
-    first.add(10, work("5", 0));
+    first.add(light, work("5", 0));
     expect(done.at(-1)).toBe("5");
   });
 });
 
 describe("a closed queue", () => {
-  it("does nothing more of its frames, and at once what was to come after them", async () => {
+  it("does nothing more of what waits, and holds nothing", async () => {
     const [blocker, queue] = [open(), open()];
-    blocker.add(LARGE, work("blocker", LONG_MS));
+    blocker.add(heavy(), work("blocker", LONG_MS));
     await expect.poll(() => rests.length).toBe(1);
     waiting.length = 0;
-    queue.add(LARGE, work("dropped", 0));
+    queue.add(heavy(), work("dropped", 0));
     queue.after(() => void done.push("after"));
-    queue.add(10, work("dropped too", 0));
+    queue.add(light, work("dropped too", 0));
     queue.close();
     queue.close();
-    expect([done, bodies.held, queue.bytes]).toEqual([["blocker", "after"], 0, 0]);
+    expect([done, bodies.held, queue.bytes]).toEqual([["blocker"], 0, 0]);
     expect(waiting).toEqual([true, false]);
-    queue.add(10, work("late", 0));
+    queue.add(light, work("late", 0));
     queue.after(() => void done.push("at once"));
     await woken();
     await expect.poll(() => queue.busy).toBe(false);
-    expect(done).toEqual(["blocker", "after", "at once"]);
+    expect(done).toEqual(["blocker", "at once"]);
     expect(waiting).toEqual([true, false]);
   });
 
   it("stops between two pieces of a frame", async () => {
     const queue = open();
     const pieces = work("frame", 0, 0, 0);
-    queue.add(LARGE, () => {
+    queue.add(heavy(), () => {
       const next = pieces();
       queue.close();
       return next;

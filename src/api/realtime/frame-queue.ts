@@ -1,4 +1,3 @@
-import { LIMITS } from "../../core/limits.ts";
 import type { Hold } from "../limits/budget.ts";
 import type { Turns } from "../limits/turns.ts";
 
@@ -16,20 +15,26 @@ export interface FrameQueueOptions {
   onWaiting?(isWaiting: boolean): void;
 }
 
+export interface QueuedFrame {
+  /** Bytes that it takes in memory while it waits. */
+  bytes: number;
+  /** Whether the work on it may keep the event loop from others. */
+  isHeavy: boolean;
+}
+
 interface Entry {
   /** Absent for what only comes after the frames before it. */
-  bytes?: number;
+  frame?: QueuedFrame;
   work: Piece;
 }
 
 /**
- * The frames of a socket in one direction, worked on in their order. A small one is done at once; one of
- * `LIMITS.frameTurnBytesMin` bytes takes its owner's turns of the event loop, piece by piece, and those after
- * it wait.
+ * The frames of a socket in one direction, worked on in their order. A light one is done at once; a heavy one
+ * takes its owner's turns of the event loop, one for each of its pieces, and those after it wait.
  */
 export class FrameQueue {
   readonly #options: FrameQueueOptions;
-  #waiting: Entry[] = [];
+  readonly #waiting: Entry[] = [];
   #working = false;
   #closed = false;
 
@@ -48,28 +53,26 @@ export class FrameQueue {
   }
 
   /** Does the work on a frame. Throws as `Hold.resize` does when it would have to wait and may not. */
-  add(bytes: number, work: Piece): void {
-    if (this.#closed || (!this.#working && this.#tryNow(bytes, work))) return;
+  add(frame: QueuedFrame, work: Piece): void {
+    if (this.#closed || (!this.#working && this.#tryNow(frame, work))) return;
     const { hold } = this.#options;
-    hold.resize(hold.amount + bytes);
-    this.#wait({ bytes, work });
+    hold.resize(hold.amount + frame.bytes);
+    this.#wait({ frame, work });
   }
 
-  /** Does something once the frames before it are done, or when the queue is closed. */
+  /** Does something once the frames before it are done. */
   after(work: () => void): void {
     if (this.#working && !this.#closed) this.#wait({ work: () => void work() });
     else work();
   }
 
-  /** Drops the frames that wait, and does what was to come after them. */
+  /** Drops whatever waits. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    const dropped = this.#waiting;
-    this.#waiting = [];
+    this.#waiting.length = 0;
     this.#options.hold[Symbol.dispose]();
     if (this.#working) this.#options.onWaiting?.(false);
-    for (const { bytes, work } of dropped) if (bytes === undefined) work();
   }
 
   #wait(entry: Entry): void {
@@ -84,25 +87,25 @@ export class FrameQueue {
   async #work(): Promise<void> {
     const { hold, onWaiting } = this.#options;
     for (let next = this.#waiting.shift(); next; next = this.#waiting.shift()) {
-      const { bytes, work } = next;
-      if (bytes === undefined) this.#do(work);
+      const { frame, work } = next;
+      if (!frame) this.#do(work);
       else {
-        if (!this.#tryNow(bytes, work)) await this.#inTurns(bytes, work);
-        if (!this.#closed) hold.resize(hold.amount - bytes);
+        if (!this.#tryNow(frame, work)) await this.#inTurns(frame, work);
+        if (!this.#closed) hold.resize(hold.amount - frame.bytes);
       }
     }
     this.#working = false;
     if (!this.#closed) onWaiting?.(false);
   }
 
-  #tryNow(bytes: number, work: Piece): boolean {
+  #tryNow({ isHeavy }: QueuedFrame, work: Piece): boolean {
     const { turns, ownerId } = this.#options;
-    return bytes < LIMITS.frameTurnBytesMin && turns.tryNow(ownerId, () => this.#doAll(work));
+    return !isHeavy && turns.tryNow(ownerId, () => this.#doAll(work));
   }
 
-  async #inTurns(bytes: number, work: Piece): Promise<void> {
+  async #inTurns({ isHeavy }: QueuedFrame, work: Piece): Promise<void> {
     const { turns, ownerId } = this.#options;
-    if (bytes < LIMITS.frameTurnBytesMin) return turns.take(ownerId, () => this.#doAll(work));
+    if (!isHeavy) return turns.take(ownerId, () => this.#doAll(work));
     let next = await turns.take(ownerId, () => this.#do(work));
     while (next) {
       const piece = next;

@@ -226,6 +226,16 @@ describe("large frames", () => {
   });
 });
 
+it.each([
+  ["an image as bytes", "/a/b/realtime", { image: new Uint8Array(100 * 1024) }],
+  ["a large frame of a raw socket", "/a/b", largeInput(1)],
+])("reads %s at once", async (_, path, input) => {
+  const { say, inputs, ws, end } = await open("ann", path);
+  say(input);
+  expect([inputs, ws.pause.mock.calls.length]).toEqual([[1], 0]);
+  end();
+});
+
 it.each(["/a/b/realtime", "/a/b"])(
   "reads a flood of small frames on %s in turns, once they have had their owner's time",
   async (path) => {

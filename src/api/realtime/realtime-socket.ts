@@ -17,6 +17,7 @@ import {
   FrameFault,
   type FrameObject,
   frameJson,
+  isHeavyFrame,
 } from "../../fal/msgpack.ts";
 import {
   errorMessage,
@@ -37,7 +38,7 @@ import type { ApiDependencies } from "../dependencies.ts";
 import { Budget } from "../limits/budget.ts";
 import { sayNearest } from "../requests/nearest-endpoint.ts";
 import { checkFrame, checkJson } from "./frame-check.ts";
-import { FrameQueue, type FrameQueueOptions, type Piece } from "./frame-queue.ts";
+import { FrameQueue, type FrameQueueOptions, type Piece, type QueuedFrame } from "./frame-queue.ts";
 import { openSession, type Session, type SessionListener, type SessionOptions } from "./session.ts";
 import { endSocket, type OpenedSocket, type ServedSocket, sendOrTerminate } from "./socket-end.ts";
 
@@ -200,11 +201,7 @@ class RealtimeConnection implements ServedSocket, SessionListener {
   // fal's clients connect again at the next send after a clean close, and report any other code as an error
   // (contract §5.3).
   goAway(): Promise<void> {
-    return new Promise((resolve) =>
-      this.#outputs.after(() =>
-        resolve(this.#end(this.#raw ? 1012 : 1000, "The gateway restarts; connect again.")),
-      ),
-    );
+    return this.#end(this.#raw ? 1012 : 1000, "The gateway restarts; connect again.");
   }
 
   output({ sequence, payload, text }: Frame): void {
@@ -213,7 +210,8 @@ class RealtimeConnection implements ServedSocket, SessionListener {
     if (!asJson && !this.#outputs.busy) return void sendOrTerminate(this.#ws, payload, !text);
     if (this.#outputs.bytes + this.#ws.bufferedAmount > LIMITS.socketBacklogBytesMax)
       return void this.#ws.terminate();
-    this.#add(this.#outputs, payload, () => {
+    const isHeavy = asJson && payload.length >= LIMITS.frameTurnBytesMin;
+    this.#add(this.#outputs, { bytes: payload.length, isHeavy }, () => {
       if (!asJson) return void sendOrTerminate(this.#ws, payload, !text);
       const output = decodeFrame(payload);
       return () => void sendOrTerminate(this.#ws, frameJson(output));
@@ -255,9 +253,9 @@ class RealtimeConnection implements ServedSocket, SessionListener {
   }
 
   /** Adds a frame to a queue. Ends the socket when its owner, or all, have too many bytes in memory. */
-  #add(queue: FrameQueue, { length }: Uint8Array, work: Piece): void {
+  #add(queue: FrameQueue, frame: QueuedFrame, work: Piece): void {
     try {
-      queue.add(length, work);
+      queue.add(frame, work);
     } catch (error) {
       if (!isTemperaError(error)) throw error;
       void this.#end(1013, error.message);
@@ -267,7 +265,9 @@ class RealtimeConnection implements ServedSocket, SessionListener {
   #onMessage(bytes: Buffer, isBinary: boolean): void {
     if (this.#ws.readyState !== this.#ws.OPEN) return; // it is closing, and its inputs are ignored
     this.#idle.refresh();
-    this.#add(this.#inputs, bytes, () => {
+    const isLarge = !this.#raw && bytes.length >= LIMITS.frameTurnBytesMin;
+    const isHeavy = isLarge && (!isBinary || isHeavyFrame(bytes));
+    this.#add(this.#inputs, { bytes: bytes.length, isHeavy }, () => {
       if (this.#raw) return void this.#session.send(bytes, !isBinary);
       const input = isBinary ? decodeFrame(bytes) : decodeJsonFrame(bytes.toString("utf8"));
       return () => this.#check(input, isBinary);
