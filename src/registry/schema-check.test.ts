@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { parseJson } from "../core/json/exact-json.ts";
 import type { JsonObject } from "../core/json/json.ts";
 import { createSchemaCheck } from "./schema-check.ts";
@@ -229,4 +229,23 @@ describe("large integers", () => {
     expect(createSchemaCheck(schema, { every: true })(value)).toBeUndefined();
     expect(value).toEqual({ default: 1, seed: 2n ** 64n - 1n, inner: { list: [9007199254740993n] } });
   });
+});
+
+it("compiles as much code for an enumeration of many entries as for one of few", () => {
+  const sizes: number[] = [];
+  class CountedFunction extends Function {
+    constructor(...parts: string[]) {
+      sizes.push(parts.at(-1)?.length ?? 0);
+      super(...parts);
+    }
+  }
+  vi.stubGlobal("Function", CountedFunction);
+  try {
+    for (const length of [2, 199])
+      createSchemaCheck({ enum: Array.from({ length }, (_, n) => `word ${n}`) }, { every: false });
+  } finally {
+    vi.unstubAllGlobals();
+  }
+  expect(sizes).toHaveLength(2);
+  expect(sizes[1]).toBe(sizes[0]);
 });

@@ -19,13 +19,15 @@ type Location = InputFault["loc"];
 /**
  * `strictNumbers`, because JSON has numbers that are infinite once parsed (1e999). Not `strict`, so that
  * keywords like `x-fal-order-properties` pass. Not `inlineRefs`: a part that is used often is compiled once.
- * Not `optimize`, which makes compiling several times slower and checks no faster.
+ * Not `optimize`, which makes compiling several times slower and checks no faster. `loopEnum`, because each
+ * entry of an `enum` would be code of its own, and entries weigh nothing (`schema-weight.ts`).
  */
 const OPTIONS = {
   useDefaults: true,
   strict: false,
   strictNumbers: true,
   inlineRefs: false,
+  loopEnum: 2,
   code: { regExp: publishedPattern, optimize: false },
   verbose: true,
   validateSchema: false,

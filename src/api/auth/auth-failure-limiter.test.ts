@@ -64,9 +64,10 @@ describe("an address that guesses keys", () => {
     expect(waits).toEqual([]);
     wait = (ms) => new Promise((end) => waits.push({ ms, end }));
     let replies = 0;
-    const calls = Array.from({ length: LIMITS.authRefusalsWaitingMax + 2 }, () =>
-      call(`Key ${idOf(9999)}:x`).then(() => replies++),
-    );
+    const calls = Array.from({ length: LIMITS.authRefusalsWaitingMax + 2 }, async () => {
+      await call(`Key ${idOf(9999)}:x`);
+      replies++;
+    });
     // More calls than may wait are answered at once: to hold them would cost more.
     await Promise.all(calls.slice(-2));
     expect([replies, waits.length]).toEqual([2, LIMITS.authRefusalsWaitingMax]);

@@ -176,6 +176,7 @@ function compile(schema: JsonObject): void {
     validateFormats: false,
     logger: false,
     inlineRefs: false,
+    loopEnum: 2,
     code: { regExp: linearPattern, optimize: false },
   });
   ajv.compile(mapIntegers(schema, Number) as JsonObject);
