@@ -231,7 +231,8 @@ describe("engines", () => {
   it("lists quarantines beyond the first page, and lifts one", async () => {
     // A page has a thousand. Each input was alone on an engine at two crashes.
     await test.sql`
-      INSERT INTO engine_crashes (crash_id, endpoint, version, owner_id, input_digest, request_id, company, cleared)
+      INSERT INTO engine_crashes
+        (crash_id, endpoint, version, owner_id, input_digest, request_id, company, cleared)
       SELECT gen_random_uuid(), 'acme/crashing', '1.0.0', 'owner-' || lpad(n::text, 4, '0'), md5(n::text),
              'request ' || crash, 'alone', false
       FROM generate_series(1, 1005) AS n, generate_series(1, 2) AS crash`;
@@ -267,7 +268,7 @@ describe("engines", () => {
     );
   });
 
-  it("refuses a limit that is no number in one line, and a lift without its owner with its usage", async () => {
+  it("refuses a limit that is no number in one line, and a lift without its owner", async () => {
     expect(await tempera(["engines", "quarantines", "--limit", "all"])).toMatchObject({
       code: 1,
       err: "tempera: --limit all is not a number from 1 to 9999999.\n",

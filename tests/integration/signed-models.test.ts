@@ -139,7 +139,8 @@ const command = (...args: string[]) =>
 it("lists a version that it does not serve, with the reason, and lets an operator remove it", async () => {
   await publish("acme/listed");
   await test.sql`
-    INSERT INTO model_versions (endpoint, version, digest, manifest, input_schema, output_schema, state, pushed_by)
+    INSERT INTO model_versions
+      (endpoint, version, digest, manifest, input_schema, output_schema, state, pushed_by)
     SELECT endpoint, '2.0.0', digest, manifest, input_schema, output_schema, state, pushed_by
     FROM model_versions WHERE endpoint = 'acme/listed'`;
   const versions = async (): Promise<VersionView[]> => {

@@ -20,7 +20,8 @@ import type { RequestValues } from "../limits/request-values.ts";
  *
  * Rejects with `pipeline_limit` when the input is too large for a workflow, with the errors of
  * `resolveCallTargets`, with `key_endpoint_forbidden` when the caller's key may not call a target itself,
- * with `disabled_by_operator` when a flag disables a target for this owner, and as `RequestValues.store` does.
+ * with `disabled_by_operator` when a flag disables a target for this owner, and as `RequestValues.store`
+ * does.
  */
 export async function pipelineJob(
   api: Pick<ApiDependencies, "clock" | "registry" | "findPipeline" | "flags">,

@@ -43,8 +43,9 @@ interface NewRun {
  *
  * Rejects with `input_invalid` for an input that does not fit the pipeline and for unknown nodes,
  * `payload_gone` when the previous run's input has been deleted, `endpoint_unknown` when a version that it
- * calls is no longer served, `storage_limit`, `key_endpoint_forbidden` when the caller's key may not call a target of it, and
- * `disabled_by_operator` when a flag disables the pipeline, or a target of it, for its owner.
+ * calls is no longer served, `storage_limit`, `key_endpoint_forbidden` when the caller's key may not call a
+ * target of it, and `disabled_by_operator` when a flag disables the pipeline, or a target of it, for its
+ * owner.
  */
 export async function rerunJob(
   api: Pick<ApiDependencies, "objects" | "files" | "clock" | "registry" | "findPipeline" | "flags">,

@@ -165,7 +165,7 @@ describe("the bytes of stored values", () => {
     },
   );
 
-  it("count however small they are when they are kept apart for long: reruns store many of those", async () => {
+  it("count however small they are when they are kept apart for long, as those of reruns", async () => {
     const stores = storesOn(memoryObjects());
     await storeApart(stores, location, { a: 1 });
     expect([...stores.counted.values()]).toEqual(['{"a":1}'.length]);
@@ -173,14 +173,14 @@ describe("the bytes of stored values", () => {
 
   it("ask for their owner only when they count, and are stored when nobody knows it", async () => {
     const stores = storesOn(memoryObjects());
-    let asked = 0;
+    let lookups = 0;
     const ownerOf = (ownerId: string | undefined) => async () => {
-      asked++;
+      lookups++;
       return ownerId;
     };
     await store(stores, { ...location, ownerId: ownerOf("ann") }, { small: 1 });
     await storeApart(stores, { ownerId: ownerOf("ann"), key: "transient/r/input.json" }, { small: 1 });
-    expect(asked).toBe(0);
+    expect(lookups).toBe(0);
     await store(stores, { ...location, ownerId: ownerOf("ann") }, sized(40_000));
     expect([...stores.counted.values()]).toEqual([40_000]);
     expect(await store(stores, { ...location, ownerId: ownerOf(undefined) }, sized(41_000))).toHaveProperty(

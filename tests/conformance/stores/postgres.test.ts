@@ -97,7 +97,7 @@ describe("request store", () => {
     });
   });
 
-  it("names the objects of the job that ran, whichever call with its idempotency key was submitted", async () => {
+  it("names the objects of the job that ran, whichever call with its key was submitted", async () => {
     const ran = jobSpec({ input: { ref: "inputs/a.json" } });
     await requests.insert({ ...ran, input: { ref: "inputs/b.json" } });
     await requests.finish(ended(ran, ok({ a: 1 })));
