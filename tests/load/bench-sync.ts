@@ -117,12 +117,13 @@ async function measureStatusStreams(bench: Bench, { url, agent, headers }: Platf
   let finished = 0;
   const open = async (id: string, signal?: AbortSignal) => {
     const path = `/queue/${STUB}/requests/${id}/status/stream`;
-    const { body } = await request(`${url}${path}`, {
+    const { statusCode, body } = await request(`${url}${path}`, {
       headers,
       dispatcher: agent,
       bodyTimeout: 0,
       signal: signal ?? null,
     });
+    if (statusCode !== 200) throw new Error(`A status stream got ${statusCode}: ${await body.text()}`);
     body.on("error", () => {});
     opened++;
     return body;
@@ -289,6 +290,9 @@ async function measureWebhooks(bench: Bench, { url, agent, headers }: Platform) 
 await runBench("bench:sync", "sync runs, streams and webhooks on the stub engine", async (bench) => {
   const { url, temporal } = await bench.startPlatform({
     TEMPERA_ALLOW_PRIVATE_ADDRESSES: "127.0.0.0/8",
+    // One caller holds all status streams here.
+    TEMPERA_RUNS_MAX: "10000",
+    TEMPERA_OPEN_CALLS_MAX: "10000",
     NODE_OPTIONS: `${process.env.NODE_OPTIONS ?? ""} --import ${COLLECT_GARBAGE}`,
   });
   await bench.start("tests/load/bare-worker.ts", { TEMPORAL_ADDRESS: temporal.url }, "ready");
