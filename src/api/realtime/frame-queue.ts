@@ -16,7 +16,7 @@ export interface FrameQueueOptions {
 }
 
 export interface QueuedFrame {
-  /** Bytes that it takes in memory while it waits. */
+  /** Bytes of its content. */
   bytes: number;
   /** Whether the work on it may keep the event loop from others. */
   isHeavy: boolean;
@@ -27,6 +27,11 @@ interface Entry {
   frame?: QueuedFrame;
   work: Piece;
 }
+
+/** Bytes that a frame that waits takes besides its own. A read of a socket holds thousands of tiny ones. */
+const FRAME_OVERHEAD_BYTES = 512;
+
+const heldBytes = ({ bytes }: QueuedFrame): number => bytes + FRAME_OVERHEAD_BYTES;
 
 /**
  * The frames of a socket in one direction, worked on in their order. A light one is done at once; a heavy one
@@ -56,7 +61,7 @@ export class FrameQueue {
   add(frame: QueuedFrame, work: Piece): void {
     if (this.#closed || (!this.#working && this.#tryNow(frame, work))) return;
     const { hold } = this.#options;
-    hold.resize(hold.amount + frame.bytes);
+    hold.resize(hold.amount + heldBytes(frame));
     this.#wait({ frame, work });
   }
 
@@ -91,7 +96,7 @@ export class FrameQueue {
       if (!frame) this.#do(work);
       else {
         if (!this.#tryNow(frame, work)) await this.#inTurns(frame, work);
-        if (!this.#closed) hold.resize(hold.amount - frame.bytes);
+        if (!this.#closed) hold.resize(hold.amount - heldBytes(frame));
       }
     }
     this.#working = false;
