@@ -6,7 +6,7 @@
 import { randomInt } from "node:crypto";
 import type { InputFault } from "../core/errors/tempera-error.ts";
 import { readInteger } from "../core/json/exact-json.ts";
-import { isObject, type Json, type JsonObject } from "../core/json/json.ts";
+import { copyJson, isObject, type Json, type JsonObject } from "../core/json/json.ts";
 import { LIMITS } from "../core/limits.ts";
 import type { ModelVersion } from "../core/models/model.ts";
 import { createCoercer } from "./lax-coercion.ts";
@@ -73,7 +73,7 @@ export function createInputCheck(
       additionalProperties !== false || Object.hasOwn(properties, name);
     const names = Object.keys(raw);
     const ignored = names.filter((name) => !isKnown(name));
-    const input = structuredClone(
+    const input = copyJson(
       ignored.length === 0 ? raw : Object.fromEntries(Object.entries(raw).filter(([name]) => isKnown(name))),
     );
 
@@ -100,7 +100,7 @@ export function createInputCheck(
   };
   if (coerce)
     check.coerced = (raw) =>
-      isObject(raw) && !unusableValue(raw, { loc: ["body"], values: 0 }) ? coerce(structuredClone(raw)) : raw;
+      isObject(raw) && !unusableValue(raw, { loc: ["body"], values: 0 }) ? coerce(copyJson(raw)) : raw;
   return check;
 }
 

@@ -6,7 +6,7 @@
  */
 import { stripUrl } from "../core/files/input-file.ts";
 import { isLargeNumber } from "../core/json/exact-json.ts";
-import { isObject, type Json, type JsonObject } from "../core/json/json.ts";
+import { copyJson, isObject, type Json, type JsonObject } from "../core/json/json.ts";
 import type { JsonSchema } from "../core/models/model.ts";
 import { readLax } from "./lax-values.ts";
 import { createSchemaCompiler, partSchema, type SchemaCheck } from "./schema-check.ts";
@@ -25,7 +25,7 @@ export function createCoercer(root: JsonSchema): Coerce {
     const check = checks.get(branch) ?? compile(partSchema(root, branch));
     checks.set(branch, check);
     // A check fills in defaults, so it gets a copy.
-    return check(structuredClone(value)) === undefined;
+    return check(copyJson(value)) === undefined;
   };
 
   const coerce = (value: Json, schema: Json | undefined, depth: number): Json => {
@@ -69,7 +69,7 @@ export function createCoercer(root: JsonSchema): Coerce {
     if (value === null || branches.some((branch) => fits(branch, value))) return value;
     const tried: Json[] = [];
     for (const branch of branches) {
-      const candidate = coerce(structuredClone(value), branch, depth);
+      const candidate = coerce(copyJson(value), branch, depth);
       if (fits(branch, candidate)) return candidate;
       if (typeof value === "object" && kindFits(branch, value, root)) tried.push(candidate);
     }
