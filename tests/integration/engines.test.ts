@@ -100,6 +100,8 @@ describe("a model that keeps crashing its engine", () => {
       state: "unhealthy",
       polled: false,
       pid: null,
+      // The request that crashed it leaves a moment later.
+      running: 0,
       failures: 3,
       last_failure: "The engine was ended by SIGKILL",
     });
