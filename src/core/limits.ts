@@ -16,7 +16,7 @@ export const LIMITS = {
    */
   codecBodyBytesMax: 16 * 1024 * 1024,
   /** Payloads in one such call. */
-  codecPayloadsMax: 10_000,
+  codecPayloadsMax: 2_000,
   /** Bytes of a body that the admin service reads: its calls take only a few fields. */
   adminBodyBytesMax: 64 * 1024,
   /** Endpoints that one call of the Platform API may name (contract §10). */
