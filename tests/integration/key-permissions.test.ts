@@ -2,13 +2,11 @@
  * Keys that may do less than their scope allows, on every way into a platform: outside their addresses,
  * reading only, and limited to endpoints.
  */
-import { execFile } from "node:child_process";
-import { join, resolve } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { WebSocket } from "ws";
 import { startTestPlatform, type TestPlatform } from "./platform.ts";
+import { runTempera } from "./tempera-command.ts";
 
-const PROJECT = resolve(import.meta.dirname, "../..");
 const STUB = "tempera/stub";
 const PIPELINE = "tempera/stub-pipeline";
 const OWNER = "ann";
@@ -433,24 +431,8 @@ describe("the Platform API", () => {
 });
 
 it("tempera keys create and change narrow a key", async () => {
-  const tempera = (...args: string[]): Promise<string> =>
-    new Promise((end, fail) =>
-      execFile(
-        process.execPath,
-        [join(PROJECT, "scripts/tempera.mjs"), "keys", ...args, "--json"],
-        {
-          cwd: PROJECT,
-          env: {
-            ...process.env,
-            TEMPERA_URL: test.platform.url,
-            TEMPERA_ADMIN_URL: test.platform.adminUrl,
-            TEMPERA_KEY: test.platform.key,
-            TEMPERA_DATA: test.folder,
-          },
-        },
-        (error, out) => (error ? fail(error) : end(out)),
-      ),
-    );
+  const tempera = async (...args: string[]): Promise<string> =>
+    (await runTempera(test, "keys", ...args, "--json")).stdout;
   const narrow = ["--endpoint", "fal-ai/wan/*", "--endpoint", STUB, "--address", "10.0.0.0/8", "--read-only"];
   const made = JSON.parse(await tempera("create", "batch", ...narrow)) as { key_id: string };
   expect(made).toMatchObject({

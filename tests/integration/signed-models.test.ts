@@ -1,9 +1,7 @@
 /** A platform that trusts one key: whoever pushes or writes into the database without it serves nothing. */
-import { execFile } from "node:child_process";
 import { cp, mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { VersionView } from "../../src/api/admin/routes/models/registry.ts";
 import { openRegistry } from "../../src/bin/open-registry.ts";
@@ -12,6 +10,7 @@ import { makeSigningKey, signatureOf, signModelFolder } from "../../src/cli/sign
 import { parseJson } from "../../src/core/json/exact-json.ts";
 import { startTestPlatform, type TestPlatform } from "./platform.ts";
 import { type PushedModel, writePackage } from "./pushed-model.ts";
+import { runTempera } from "./tempera-command.ts";
 
 const PROJECT = resolve(import.meta.dirname, "../..");
 const FOLDER_MODEL = "acme/folder";
@@ -125,16 +124,7 @@ it("serves what is signed, from the models folder and pushed, also with its own 
   for (const endpoint of [FOLDER_MODEL, "acme/signed"]) await expect.poll(() => run(endpoint)).toBe(200);
 });
 
-const command = (...args: string[]) =>
-  promisify(execFile)(process.execPath, ["--import", "tsx", "src/cli/tempera.ts", ...args], {
-    cwd: PROJECT,
-    env: {
-      ...process.env,
-      TEMPERA_URL: test.platform.url,
-      TEMPERA_ADMIN_URL: test.platform.adminUrl,
-      TEMPERA_KEY: test.platform.key,
-    },
-  });
+const command = (...args: string[]) => runTempera(test, ...args);
 
 it("lists a version that it does not serve, with the reason, and lets an operator remove it", async () => {
   await publish("acme/listed");
