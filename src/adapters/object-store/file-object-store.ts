@@ -53,9 +53,8 @@ class ObjectFiles {
   failed(error: unknown): unknown {
     const { code, message } = error as NodeJS.ErrnoException;
     if (isTemperaError(error) || typeof code !== "string") return error;
-    const full = diskFull("object store", error, FULL_REMEDY);
     return (
-      full ??
+      diskFull("object store", error, FULL_REMEDY) ??
       new TemperaError(
         "store_unavailable",
         `Files in ${this.folder} cannot be used (${message}); ` +
@@ -93,8 +92,8 @@ class ObjectFiles {
       content.stream.destroy();
       await rm(partial, { force: true }).catch(() => {});
       // An error of the source passes through, unless it is a full disk, which may be this one.
-      const isFull = diskFull("object store", error, FULL_REMEDY) !== undefined;
-      throw content.broke(error) && !isFull ? error : this.failed(error);
+      if (!content.broke(error)) throw this.failed(error);
+      throw diskFull("object store", error, FULL_REMEDY) ?? error;
     }
   }
 

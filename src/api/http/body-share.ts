@@ -33,12 +33,17 @@ export function giveBackBody(c: Context): void {
   (c.get(BODY_SHARE) as BodyShare | undefined)?.hold[Symbol.dispose]();
 }
 
+/** Tells whether the body of a call is so large that work on it waits for its sender's turn. */
+export function isLargeBody({ hold }: Pick<BodyShare, "hold">): boolean {
+  return hold.amount >= LIMITS.bodyTurnBytesMin;
+}
+
 /**
  * Does work on the body of a call that was parsed: in the turn of its sender, when it is large. Rejects with
  * what the work throws.
  */
 export async function inTurn<T>(c: Context, work: () => T | Promise<T>): Promise<T> {
   const share = c.get(BODY_SHARE) as BodyShare | undefined;
-  if (!share || share.hold.amount < LIMITS.bodyTurnBytesMin) return work();
+  if (!share || !isLargeBody(share)) return work();
   return share.turns.resume(share.sender, work);
 }

@@ -6,7 +6,7 @@ import type { Json } from "../../core/json/json.ts";
 import { jsonExcess } from "../../core/json/json-bounds.ts";
 import { LIMITS } from "../../core/limits.ts";
 import type { Hold } from "../limits/budget.ts";
-import { bodyShareOf } from "./body-share.ts";
+import { bodyShareOf, isLargeBody } from "./body-share.ts";
 import { bodyCoding, decodeBody } from "./decode-body.ts";
 
 /**
@@ -40,7 +40,7 @@ export async function readJsonBody(c: Context, bytesMax: number): Promise<Json> 
     if (!isTemperaError(error)) throw new TemperaError("client_disconnected", undefined, { cause: error });
     throw error;
   });
-  return hold.amount < LIMITS.bodyTurnBytesMin ? readText(text) : turns.take(sender, () => readText(text));
+  return isLargeBody({ hold }) ? turns.take(sender, () => readText(text)) : readText(text);
 }
 
 /** Throws as `readJsonBody` rejects. */

@@ -18,7 +18,7 @@ export interface FrameQueueOptions {
 export interface QueuedFrame {
   /** Bytes of its content. */
   bytes: number;
-  /** Whether the work on it may keep the event loop from others. */
+  /** True when the work on it may keep the event loop from others. */
   isHeavy: boolean;
 }
 

@@ -33,9 +33,9 @@ import type { ClaimedRequest } from "./claim-request.ts";
 
 /** The parts of an owner's limits that a call takes for its request, and gives back if it is not queued. */
 export interface TakenParts {
-  /** What the request uses up until the stores have it. */
+  /** The limits that the request uses up until the stores have it. */
   reservations: Reservations;
-  /** What is stored for the request. */
+  /** The values that are stored for the request. */
   values: RequestValues;
 }
 

@@ -523,7 +523,7 @@ describe("the count of an owner's stored bytes", () => {
     await sql`UPDATE owner_artifacts SET check_after = now()`;
     expect(await sweep("orphans", {}, 10)).toEqual({ "count without bytes": 1 });
     expect(await totalOf("ann")).toBe(1);
-    // What was found is not looked for again until much later.
+    // An object that was found is not looked for again until much later.
     await objects.delete("inputs/stored.json");
     expect(await sweep("orphans")).toEqual({});
     await sql`UPDATE owner_artifacts SET check_after = now()`;
