@@ -6,6 +6,7 @@ import time
 import urllib.request
 
 import fal_client
+import tls_of_websockets  # noqa: F401
 from checks import check, fails, same
 
 STUB = "tempera/stub"

@@ -11,6 +11,7 @@ import urllib.request
 import uuid
 
 import fal_client
+import tls_of_websockets  # noqa: F401
 
 STUB = "tempera/stub"
 
