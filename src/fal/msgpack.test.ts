@@ -88,6 +88,9 @@ describe("frames", () => {
     const many = Array.from({ length: LIMITS.frameValuesMax + 1 }, () => 0);
     expect(() => decodeFrame(encode({ many }))).toThrow("values");
     expect(() => decodeJsonFrame(JSON.stringify({ many }))).toThrow("values");
+    const fields = Object.fromEntries(many.slice(0, LIMITS.inputFieldsMax + 1).map((_, n) => [n, 0]));
+    expect(() => decodeFrame(encode(fields))).toThrow("fields");
+    expect(() => decodeJsonFrame(JSON.stringify(fields))).toThrow("fields");
     expect(() => decodeJsonFrame(`{"payload":${"[".repeat(500_000)}`)).toThrow(
       `deeper than ${LIMITS.inputDepthMax}`,
     );

@@ -5,7 +5,7 @@
  */
 import { decode, encode } from "@msgpack/msgpack";
 import { hasLargeNumber, JsonNumberFault, parseJson, writeJson } from "../core/json/exact-json.ts";
-import { jsonExcess } from "../core/json/json-bounds.ts";
+import { type JsonBounds, jsonExcess } from "../core/json/json-bounds.ts";
 import { LIMITS } from "../core/limits.ts";
 
 /** A value in a frame: JSON, or bytes. */
@@ -44,6 +44,12 @@ export function decodeFrame(bytes: Uint8Array): FrameObject {
 
 /** Weight of a byte of a byte string, which is only copied. */
 const COPIED_BYTE_WEIGHT = 1 / 128;
+
+const FRAME_BOUNDS: JsonBounds = {
+  depthMax: LIMITS.inputDepthMax,
+  valuesMax: LIMITS.frameValuesMax,
+  fieldsMax: LIMITS.inputFieldsMax,
+};
 
 /**
  * Tells whether a frame weighs `LIMITS.frameTurnBytesMin` bytes or more. Those of byte strings, such as an
@@ -109,8 +115,8 @@ export function decodeJsonFrame(text: string): FrameObject {
       `The frame has more than ${most} characters; send it as msgpack, with bytes as bytes.`,
     );
   }
-  const excess = jsonExcess(text, { depthMax: LIMITS.inputDepthMax, valuesMax: LIMITS.frameValuesMax });
-  if (excess) throw excess === "depth" ? tooDeep() : tooMany();
+  const excess = jsonExcess(text, FRAME_BOUNDS);
+  if (excess) throw excess === "depth" ? tooDeep() : tooMany(excess);
   let value: unknown;
   try {
     value = parseJson(text);
@@ -125,8 +131,10 @@ export function decodeJsonFrame(text: string): FrameObject {
 
 const tooDeep = (): FrameFault =>
   new FrameFault(`The frame is nested deeper than ${LIMITS.inputDepthMax} levels.`);
-const tooMany = (): FrameFault =>
-  new FrameFault(`The frame has more than ${LIMITS.frameValuesMax.toLocaleString("en-US")} values.`);
+const tooMany = (things: "values" | "fields"): FrameFault => {
+  const most = things === "values" ? FRAME_BOUNDS.valuesMax : FRAME_BOUNDS.fieldsMax;
+  return new FrameFault(`The frame has more than ${most.toLocaleString("en-US")} ${things}.`);
+};
 
 /** The payload bytes of each fixed-size type, from 0xca (float 32) to 0xd3 (int 64). */
 const NUMBER_BYTES = [4, 8, 1, 2, 4, 8, 1, 2, 4, 8];
@@ -157,6 +165,7 @@ function walk(
   /** The number of values still expected at each open level. In a map every other one is a key. */
   const open: { left: number; map: boolean }[] = [];
   let values = 0;
+  let fields = 0;
   let hasLongIntegers = false;
   let weightless = 0;
   const enter = (count: number, map: boolean): void => {
@@ -171,7 +180,8 @@ function walk(
     if (level) level.left--;
     const head = view.getUint8(take(1));
     const isText = (head >= 0xa0 && head <= 0xbf) || (head >= 0xd9 && head <= 0xdb);
-    if (!isKey && ++values > LIMITS.frameValuesMax) throw tooMany();
+    if (isKey && ++fields > FRAME_BOUNDS.fieldsMax) throw tooMany("fields");
+    if (!isKey && ++values > FRAME_BOUNDS.valuesMax) throw tooMany("values");
     if (isKey && !isText) throw new FrameFault("The frame has a key that is not a string.");
     if (head <= 0x7f || head >= 0xe0 || head === 0xc0 || head === 0xc2 || head === 0xc3) {
       // A small number, null, false or true: nothing follows.

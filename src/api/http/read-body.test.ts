@@ -244,6 +244,7 @@ describe("a body that would take too long to parse", () => {
         .join()}]`,
       "sequence_too_long",
     ],
+    [JSON.stringify({ a: Array(LIMITS.inputFieldsMax).fill({ b: 1 }) }), "sequence_too_long"],
   ])("is refused before it is parsed, %#", async (text, type) => {
     let faults: unknown;
     const app = new Hono();

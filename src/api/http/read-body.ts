@@ -3,7 +3,7 @@ import { type InputFault, isTemperaError, TemperaError } from "../../core/errors
 import type { ContentCoding } from "../../core/files/content-coding.ts";
 import { JsonNumberFault, parseJson } from "../../core/json/exact-json.ts";
 import type { Json } from "../../core/json/json.ts";
-import { jsonExcess } from "../../core/json/json-bounds.ts";
+import { type JsonBounds, jsonExcess } from "../../core/json/json-bounds.ts";
 import { LIMITS } from "../../core/limits.ts";
 import type { Hold } from "../limits/budget.ts";
 import { bodyShareOf, isLargeBody } from "./body-share.ts";
@@ -19,15 +19,19 @@ const DRAIN_FACTOR = 8;
 const CHUNK_OVERHEAD_BYTES = 512;
 
 /**
- * Reads a JSON body of at most `bytesMax` bytes; an absent one is `{}`. A body in a content coding is
- * decoded, and measured as decoded. Its bytes count to the budget of bodies from their arrival until the call
- * has ended, and a large one is parsed in its sender's turn (`body-share.ts`).
+ * Reads a JSON body of at most `bytesMax` bytes and `fieldsMax` fields; an absent one is `{}`. One in a
+ * content coding is decoded, and measured as decoded. Its bytes count to the budget of bodies from their
+ * arrival until the call has ended, and a large one is parsed in its sender's turn (`body-share.ts`).
  *
  * Rejects with `body_too_large`, `request_body_timeout`, `body_not_json`, `content_encoding_unsupported`,
  * `client_disconnected` when the caller breaks off, `input_invalid` for one that would take too long to
  * parse, and as `Budget.acquire` does.
  */
-export async function readJsonBody(c: Context, bytesMax: number): Promise<Json> {
+export async function readJsonBody(
+  c: Context,
+  bytesMax: number,
+  fieldsMax: number = LIMITS.inputFieldsMax,
+): Promise<Json> {
   const { hold, turns, sender } = bodyShareOf(c);
   const coding = bodyCoding(c.req.header("content-encoding"));
   const declaredBytes = Number(c.req.header("content-length") ?? Number.NaN);
@@ -40,14 +44,17 @@ export async function readJsonBody(c: Context, bytesMax: number): Promise<Json> 
     if (!isTemperaError(error)) throw new TemperaError("client_disconnected", undefined, { cause: error });
     throw error;
   });
-  return isLargeBody({ hold }) ? turns.take(sender, () => readText(text)) : readText(text);
+  return isLargeBody({ hold })
+    ? turns.take(sender, () => readText(text, fieldsMax))
+    : readText(text, fieldsMax);
 }
 
 /** Throws as `readJsonBody` rejects. */
-function readText(text: string): Json {
+function readText(text: string, fieldsMax: number): Json {
   if (text.trim() === "") return {};
-  const excess = jsonExcess(text, { depthMax: LIMITS.inputDepthMax, valuesMax: LIMITS.inputValuesMax });
-  if (excess) throw excessError(excess);
+  const bounds = { depthMax: LIMITS.inputDepthMax, valuesMax: LIMITS.inputValuesMax, fieldsMax };
+  const excess = jsonExcess(text, bounds);
+  if (excess) throw excessError(excess, bounds);
   try {
     return parseJson(text);
   } catch (error) {
@@ -64,15 +71,17 @@ export function dropBody(c: Context): void {
   drop().catch(() => {}); // the caller has left
 }
 
-function excessError(excess: "depth" | "values"): TemperaError {
-  const fault =
-    excess === "depth"
-      ? { msg: `Input is nested deeper than ${LIMITS.inputDepthMax} levels`, type: "recursion_loop" }
-      : {
-          msg: `Input has more than ${LIMITS.inputValuesMax.toLocaleString("en-US")} values`,
-          type: "sequence_too_long",
-        };
-  return inputFault([], fault);
+function excessError(excess: "depth" | "values" | "fields", bounds: JsonBounds): TemperaError {
+  if (excess === "depth")
+    return inputFault([], {
+      msg: `Input is nested deeper than ${bounds.depthMax} levels`,
+      type: "recursion_loop",
+    });
+  const most = excess === "values" ? bounds.valuesMax : bounds.fieldsMax;
+  return inputFault([], {
+    msg: `Input has more than ${most.toLocaleString("en-US")} ${excess}`,
+    type: "sequence_too_long",
+  });
 }
 
 function inputFault(path: (string | number)[], reason: Pick<InputFault, "msg" | "type">): TemperaError {

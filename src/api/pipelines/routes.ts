@@ -37,7 +37,7 @@ export function pipelineRoutes(
     ownerId: c.req.param("user_id") ?? "",
     name: c.req.param("name") ?? "",
   });
-  const readBody = (c: Context) => readJsonBody(c, LIMITS.pipelineBodyBytesMax);
+  const readBody = (c: Context) => readJsonBody(c, LIMITS.pipelineBodyBytesMax, LIMITS.pipelineBodyFieldsMax);
 
   const list = async (c: Context, { ownerId }: Caller): Promise<Response> => {
     const page = countOf(c, "page", 1, PAGE_MAX);

@@ -3,7 +3,7 @@ import type { Json } from "./json.ts";
 import { isLongerThan, jsonExcess } from "./json-bounds.ts";
 
 const nested = (levels: number): string => `${"[".repeat(levels)}${"]".repeat(levels)}`;
-const excess = (text: string) => jsonExcess(text, { depthMax: 64, valuesMax: 1000 });
+const excess = (text: string) => jsonExcess(text, { depthMax: 64, valuesMax: 1000, fieldsMax: 100 });
 
 describe("jsonExcess", () => {
   it.each([
@@ -15,16 +15,19 @@ describe("jsonExcess", () => {
     `{"a":"\\"${"[".repeat(1000)}"}`,
     `{"a\\\\":"\\\\\\"${",".repeat(2000)}"}`,
     `[${Array(999).fill(1).join()}]`,
+    `[${Array(100).fill('{"a:":":::"}').join()}]`,
     "]]]]}}",
     '"never ends',
   ])("finds nothing to refuse, %#", (text) => expect(excess(text)).toBeUndefined());
 
-  it.each<[string, "depth" | "values"]>([
+  it.each<[string, "depth" | "values" | "fields"]>([
     [nested(65), "depth"],
     [`{"a":${'{"a":'.repeat(64)}1`, "depth"],
     [`["x\\\\",${"[".repeat(64)}`, "depth"],
     [`[${Array(1001).fill(1).join()}]`, "values"],
     [`[${Array(1000).fill("[]").join()}]`, "values"],
+    [`[${Array(101).fill('{"a":1}').join()}]`, "fields"],
+    [`{${Array(101).fill('"a":1').join()}}`, "fields"],
   ])("names the exceeded bound, %#", (text, what) => expect(excess(text)).toBe(what));
 
   it("scans 30 MB of brackets in one pass", () => {

@@ -8,17 +8,27 @@ import type { Json } from "./json.ts";
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 const COMMA = 0x2c;
+const COLON = 0x3a;
+
+export interface JsonBounds {
+  /** Levels of lists and objects. */
+  depthMax: number;
+  /** Values: list items, fields, lists and objects. */
+  valuesMax: number;
+  /** Fields of all objects: each costs several times as much as an item of a list. */
+  fieldsMax: number;
+}
 
 /**
- * Names the bound that a text exceeds: nested deeper than `depthMax` lists and objects, or more than about
- * `valuesMax` values (it counts commas and opening brackets). Returns `undefined` when it exceeds neither,
- * and for text that is not JSON, which the parser will refuse.
+ * Names the bound that a text exceeds: it counts brackets, commas (values are about one more) and colons.
+ * Returns `undefined` when it exceeds none, and for text that is not JSON, which the parser will refuse.
  */
 export function jsonExcess(
   text: string,
-  { depthMax, valuesMax }: { depthMax: number; valuesMax: number },
-): "depth" | "values" | undefined {
+  { depthMax, valuesMax, fieldsMax }: JsonBounds,
+): "depth" | "values" | "fields" | undefined {
   let depth = 0;
+  let fields = 0;
   let values = 1;
   for (let at = 0; at < text.length; at++) {
     const character = text.charCodeAt(at);
@@ -27,6 +37,8 @@ export function jsonExcess(
       if (at < 0) return undefined;
     } else if (character === COMMA) {
       if (++values > valuesMax) return "values";
+    } else if (character === COLON) {
+      if (++fields > fieldsMax) return "fields";
     } else if ((character | 0x20) === 0x7b) {
       // "[" and "{" differ by this bit, and so do "]" and "}".
       if (++depth > depthMax) return "depth";

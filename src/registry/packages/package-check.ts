@@ -199,9 +199,10 @@ function mapIntegers(value: Json, change: (value: bigint) => Json): Json {
 /** Parses and compiles one schema of a package. Throws an error whose message is a fault. */
 function parseSchema(name: "input" | "output", text: string | undefined): JsonSchema {
   if (text === undefined) throw new Error("missing");
-  const excess = jsonExcess(text, { depthMax: LIMITS.schemaDepthMax, valuesMax: LIMITS.schemaValuesMax });
+  const { schemaDepthMax: depthMax, schemaValuesMax: valuesMax } = LIMITS;
+  const excess = jsonExcess(text, { depthMax, valuesMax, fieldsMax: valuesMax });
   if (excess === "depth") throw new Error(`is nested deeper than ${LIMITS.schemaDepthMax} levels`);
-  if (excess === "values")
+  if (excess)
     throw new Error(`has more than ${LIMITS.schemaValuesMax} values, which takes too long to compile`);
   const schema = parseJson(text);
   if (!isObject(schema)) throw new Error("is not a JSON Schema object");

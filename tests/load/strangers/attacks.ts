@@ -184,8 +184,8 @@ const manyNodes = (): Record<string, object> =>
   );
 
 const FIELDS = 120;
-const REQUIRED = 199;
-/** A schema whose size lies in its lists: 120 fields, each of which requires 199 names. */
+const REQUIRED = 150;
+/** A schema of nearly as many values as a definition may have: 120 fields that require 150 names each. */
 const heavySchema = (n: number): object =>
   Object.fromEntries(
     Array.from({ length: FIELDS }, (_, field) => [
@@ -214,15 +214,19 @@ const workflow = (name: string, nodes: object, input: object): object => ({
 const PROMPT = { prompt: { name: "prompt", label: "Prompt", type: "string", required: true, modelId: "n0" } };
 /** More values than a body may have. */
 const MANY_VALUES = JSON.stringify({ prompt: Array.from({ length: 190_000 }, (_, n) => n) });
-/** Nearly as many as it may have, in the form that takes longest: fields that the model does not know. */
-const MANY_FIELDS = JSON.stringify(
-  Object.fromEntries(Array.from({ length: 19_900 }, (_, n) => [`field_${n}`, n])),
+/** Nearly as many fields and values as a body and a frame may have, in the form that takes longest. */
+const FIELDS_OF_LISTS = Object.fromEntries(
+  Array.from({ length: 4_900 }, (_, n) => [`field_${n}`.padEnd(36, "_"), [n, n, n]]),
 );
+const MANY_FIELDS = JSON.stringify(FIELDS_OF_LISTS);
 const BODY_BYTES = 19 * 2 ** 20;
-/** Nearly as many values as a frame may have, in the form that takes longest. */
-const LARGE_FRAME = encode(
-  Object.fromEntries(Array.from({ length: 24_800 }, (_, n) => [`field_${n}`.padEnd(36, "_"), n])),
-);
+/** Saves definitions that were written before, so that the attacker keeps the server busy and not itself. */
+const heavyDefinitions: Attack = (target) => {
+  const bodies = Array.from({ length: 64 }, (_, n) =>
+    JSON.stringify(workflow(`heavy-${n}`, { n0: manyNodes().n0 }, heavySchema(n))),
+  );
+  return callsOf((_, n) => ({ path: "/rest/workflows/", body: bodies[n % bodies.length] ?? "" }))(target);
+};
 
 export const ATTACKS: Record<string, Attack> = {
   "wrong keys": callsOf(() => ({ path: `/queue/${STUB}`, body: {}, headers: { authorization: wrongKey() } })),
@@ -234,7 +238,7 @@ export const ATTACKS: Record<string, Attack> = {
   })),
   "1,000 upgrades without a key": webSockets(1_000, () => ({})),
   "300 upgrades that are not closed": idleSockets(300, upgradeHead),
-  "realtime frames of 24,800 fields": frames(8, LARGE_FRAME),
+  "realtime frames of 4,900 fields": frames(8, encode(FIELDS_OF_LISTS)),
   "realtime frames of one byte": frames(8, encode({})),
   "1,000 idle sockets of one key": webSockets(1_000, ({ key }) => ({ authorization: `Key ${key}` })),
   "30 bodies one byte short": idleSockets(30, ({ url, key }) =>
@@ -246,13 +250,10 @@ export const ATTACKS: Record<string, Attack> = {
       Buffer.alloc(BODY_BYTES - 1, " "),
     ]),
   ),
-  "schemas of 120 fields with 199 names": callsOf((_, n) => ({
-    path: "/rest/workflows/",
-    body: workflow(`heavy-${n}`, { n0: manyNodes().n0 }, heavySchema(n)),
-  })),
+  "schemas of 120 fields with 150 names": heavyDefinitions,
   "inputs of 190,000 values": callsOf(() => ({ path: `/queue/${STUB}`, body: MANY_VALUES })),
-  "inputs of 19,900 fields": callsOf(() => ({ path: `/queue/${STUB}`, body: MANY_FIELDS })),
-  "inputs of 19,900 fields with an idempotency key": callsOf((_, n) => ({
+  "inputs of 4,900 fields": callsOf(() => ({ path: `/queue/${STUB}`, body: MANY_FIELDS })),
+  "inputs of 4,900 fields with an idempotency key": callsOf((_, n) => ({
     path: `/queue/${STUB}`,
     body: MANY_FIELDS,
     headers: { "idempotency-key": `many-${n}` },

@@ -137,7 +137,11 @@ async function serve({ route, handle, audited, api }: ServedRoute, c: Context): 
   const query = validated(route.query, queryValues(c.req.queries()), "query");
   const body =
     route.body &&
-    validated(route.body, await readJsonBody(c, route.bodyBytesMax ?? LIMITS.adminBodyBytesMax), "body");
+    validated(
+      route.body,
+      await readJsonBody(c, route.bodyBytesMax ?? LIMITS.adminBodyBytesMax, LIMITS.inputValuesMax),
+      "body",
+    );
   let changed = false;
   const change = <T>(subject: Change, make: MakeChange<T>): Promise<T> => {
     changed = true;
