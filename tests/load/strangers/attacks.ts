@@ -184,16 +184,15 @@ const manyNodes = (): Record<string, object> =>
   );
 
 const FIELDS = 120;
-const REQUIRED = 150;
-/** A schema of nearly as many values as a definition may have: 120 fields that require 150 names each. */
-const heavySchema = (n: number): object =>
+/** A schema whose size lies in its lists: 120 fields that require `names` names each. */
+const heavySchema = (names: number, n: number): object =>
   Object.fromEntries(
     Array.from({ length: FIELDS }, (_, field) => [
       `f${field}`,
       {
         name: `f${field}`,
         type: "object",
-        required: Array.from({ length: REQUIRED }, (_, name) => `r${n}_${field}_${name}`),
+        required: Array.from({ length: names }, (_, name) => `r${n}_${field}_${name}`),
       },
     ]),
   );
@@ -221,12 +220,14 @@ const FIELDS_OF_LISTS = Object.fromEntries(
 const MANY_FIELDS = JSON.stringify(FIELDS_OF_LISTS);
 const BODY_BYTES = 19 * 2 ** 20;
 /** Saves definitions that were written before, so that the attacker keeps the server busy and not itself. */
-const heavyDefinitions: Attack = (target) => {
-  const bodies = Array.from({ length: 64 }, (_, n) =>
-    JSON.stringify(workflow(`heavy-${n}`, { n0: manyNodes().n0 }, heavySchema(n))),
-  );
-  return callsOf((_, n) => ({ path: "/rest/workflows/", body: bodies[n % bodies.length] ?? "" }))(target);
-};
+const heavyDefinitions =
+  (names: number): Attack =>
+  (target) => {
+    const bodies = Array.from({ length: 64 }, (_, n) =>
+      JSON.stringify(workflow(`heavy-${n}`, { n0: manyNodes().n0 }, heavySchema(names, n))),
+    );
+    return callsOf((_, n) => ({ path: "/rest/workflows/", body: bodies[n % bodies.length] ?? "" }))(target);
+  };
 
 export const ATTACKS: Record<string, Attack> = {
   "wrong keys": callsOf(() => ({ path: `/queue/${STUB}`, body: {}, headers: { authorization: wrongKey() } })),
@@ -250,7 +251,9 @@ export const ATTACKS: Record<string, Attack> = {
       Buffer.alloc(BODY_BYTES - 1, " "),
     ]),
   ),
-  "schemas of 120 fields with 150 names": heavyDefinitions,
+  "schemas of 120 fields with 199 names": heavyDefinitions(199),
+  // Nearly as many values as a definition may have, so that it is read whole.
+  "schemas of 120 fields with 150 names": heavyDefinitions(150),
   "inputs of 190,000 values": callsOf(() => ({ path: `/queue/${STUB}`, body: MANY_VALUES })),
   "inputs of 4,900 fields": callsOf(() => ({ path: `/queue/${STUB}`, body: MANY_FIELDS })),
   "inputs of 4,900 fields with an idempotency key": callsOf((_, n) => ({
