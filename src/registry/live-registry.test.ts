@@ -316,7 +316,7 @@ describe("flags", () => {
   });
 });
 
-describe("a version whose schema takes too long to compile", () => {
+describe("a version whose schema takes too long", () => {
   const fields = Array.from({ length: 1_333 }, (_, at) => [`f${at}`, { type: "string", title: "x" }]);
   const schemas = {
     input: { type: "object", properties: Object.fromEntries(fields) },
@@ -324,7 +324,7 @@ describe("a version whose schema takes too long to compile", () => {
   };
   const reason = expect.stringMatching(/^schemas\/input\.json: takes too long to compile: .* more than 1000/);
 
-  it("is not served, and listed with the reason; the version before it goes on", async () => {
+  it("to compile is not served, and listed with the reason; the version before it goes on", async () => {
     const store = stage();
     store.publish("acme/pushed", "1.0.0");
     store.publish("acme/pushed", "2.0.0", "enabled", [], { schemas });
@@ -338,6 +338,19 @@ describe("a version whose schema takes too long to compile", () => {
     await registry.refresh();
     expect(store.errors).toEqual([
       expect.stringMatching(/^acme\/pushed 2\.0\.0 is not served: schemas\/input\.json: takes too long/),
+    ]);
+  });
+
+  it("to check, since it contains itself in two ways, is not served either", async () => {
+    const store = stage();
+    const input = { type: "object", properties: {}, oneOf: [{ not: { $ref: "#" } }, { not: { $ref: "#" } }] };
+    store.publish("acme/pushed", "1.0.0", "enabled", [], { schemas: { ...schemas, input } });
+    await using registry = await store.open();
+    expect(registry.route("acme/pushed")).toBeUndefined();
+    expect(registry.refused()).toEqual([
+      expect.objectContaining({
+        reason: expect.stringMatching(/: the schema contains itself in several ways/),
+      }),
     ]);
   });
 

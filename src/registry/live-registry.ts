@@ -24,7 +24,8 @@ import type { Log } from "../core/operations/log.ts";
 import { createInputCheck } from "./input-check.ts";
 import type { VerifyVersion } from "./packages/verify-version.ts";
 import { byEndpoint, type ModelRoute, type Registry } from "./registry.ts";
-import { weightFault } from "./schema-weight.ts";
+import { recursionFault } from "./schemas/schema-recursion.ts";
+import { weightFault } from "./schemas/schema-weight.ts";
 
 /** A published version. Its folder is empty: the GPU worker that runs it fetches its weights. */
 export interface LiveVersion extends PublishedHead {
@@ -182,7 +183,7 @@ class RegistryState {
     const { verify } = this.#dependencies;
     const verified = verify ? await verify(content, head) : content.model;
     if ("fault" in verified) return verified;
-    const tooHeavy = weightFault(verified);
+    const tooHeavy = weightFault(verified) ?? recursionFault(verified);
     return tooHeavy ? { fault: `schemas/input.json: ${tooHeavy}` } : verified;
   }
 

@@ -70,6 +70,14 @@ function addPackage(
 const manyFields = (count: number): JsonObject =>
   Object.fromEntries(Array.from({ length: count }, (_, at) => [`f${at}`, { type: "string" }]));
 
+const TREE = { $ref: "#/$defs/Tree" };
+/** A schema that contains itself in both branches of a union. */
+const branchingTree = {
+  type: "object",
+  properties: { tree: TREE },
+  $defs: { Tree: { anyOf: [{ properties: { a: TREE } }, { properties: { a: TREE, b: {} } }] } },
+};
+
 const load = () => loadRegistry({ modelsFolder: join(root, "models"), schemasFolder: join(root, "schemas") });
 
 /** Every fault, each as `<folder>: <fault>`. */
@@ -254,6 +262,11 @@ describe("a faulty package is refused for", () => {
         input: JSON.stringify({ type: "object", properties: { a: {}, b: {}, c: {} } }),
       },
       /input\.json: takes too long to compile: with the restrictions it weighs more than 1000/,
+    ],
+    [
+      "an input schema whose check doubles with each level of a value",
+      { input: JSON.stringify(branchingTree) },
+      /input\.json: takes too long to check: \$defs\/Tree contains itself in several ways/,
     ],
     [
       "a manifest that is nested too deep",

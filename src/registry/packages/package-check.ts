@@ -23,7 +23,8 @@ import type {
 import type { VersionContent } from "../../core/models/published-version.ts";
 import type { Log } from "../../core/operations/log.ts";
 import { linearPattern } from "../linear-pattern.ts";
-import { weightFault } from "../schema-weight.ts";
+import { recursionFault } from "../schemas/schema-recursion.ts";
+import { weightFault } from "../schemas/schema-weight.ts";
 
 /** The parsed `model.yaml`; `schemas/manifest.json` describes each field. */
 export interface Manifest {
@@ -138,7 +139,10 @@ export async function checkPackage(
   const schemas = { input: schemaNamed("input"), output: schemaNamed("output") };
   faults.push(...restrictionFaults(manifest.restrictions, schemas.input));
   const { restrictions } = manifest;
-  const tooHeavy = faults.length === 0 ? weightFault({ schemas, restrictions }) : undefined;
+  const tooHeavy =
+    faults.length === 0
+      ? (weightFault({ schemas, restrictions }) ?? recursionFault({ schemas, restrictions }))
+      : undefined;
   if (tooHeavy) faults.push(`${schemaOf("input").label}: ${tooHeavy}`);
 
   // On a disk a name is a file or a folder; an archive can have both.

@@ -13,7 +13,7 @@ import { TEST_MODELS_REMEDY } from "../../../../core/models/test-models.ts";
 import { type ArchivedFile, readModelArchive } from "../../../../registry/packages/model-archive.ts";
 import type { ContentCheck } from "../../../../registry/packages/package-content.ts";
 import type { SignatureCheck } from "../../../../registry/packages/package-signature.ts";
-import { type Contract, schemaBreaks } from "../../../../registry/schema-breaks.ts";
+import { type Contract, schemaBreaks } from "../../../../registry/schemas/schema-breaks.ts";
 import type { ApiDependencies } from "../../../dependencies.ts";
 
 export type PublishDependencies = Pick<

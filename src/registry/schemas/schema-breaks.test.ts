@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import type { JsonObject } from "../core/json/json.ts";
+import type { JsonObject } from "../../core/json/json.ts";
 import { type Contract, schemaBreaks } from "./schema-breaks.ts";
 
 const contract = ({
@@ -227,7 +227,7 @@ describe("schemaBreaks: outputs", () => {
 });
 
 it("finds no break between a schema of this project and itself", () => {
-  const folder = new URL("../../schemas/models", import.meta.url).pathname;
+  const folder = new URL("../../../schemas/models", import.meta.url).pathname;
   const paths = readdirSync(folder, { recursive: true, encoding: "utf8" }).filter((path) =>
     path.endsWith("input.json"),
   );

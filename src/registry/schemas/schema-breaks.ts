@@ -2,11 +2,11 @@
  * Finds the changes in a new version's schemas that break the callers of the old one: inputs that are no
  * longer accepted, and outputs that callers may not know how to read.
  */
-import { writeJson } from "../core/json/exact-json.ts";
-import { canonicalJson } from "../core/json/input-hash.ts";
-import { isObject, type Json, type JsonObject } from "../core/json/json.ts";
-import { resolvePointer } from "../core/json/plain-schema.ts";
-import type { JsonSchema, Restriction } from "../core/models/model.ts";
+import { writeJson } from "../../core/json/exact-json.ts";
+import { canonicalJson } from "../../core/json/input-hash.ts";
+import { isObject, type Json, type JsonObject } from "../../core/json/json.ts";
+import { resolvePointer } from "../../core/json/plain-schema.ts";
+import type { JsonSchema, Restriction } from "../../core/models/model.ts";
 
 export interface Contract {
   schemas: { input: JsonSchema; output: JsonSchema };

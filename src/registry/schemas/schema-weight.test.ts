@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
-import { parseJson } from "../core/json/exact-json.ts";
-import type { JsonObject } from "../core/json/json.ts";
-import { LIMITS } from "../core/limits.ts";
+import { parseJson } from "../../core/json/exact-json.ts";
+import type { JsonObject } from "../../core/json/json.ts";
+import { LIMITS } from "../../core/limits.ts";
 import { schemaWeight, weightFault } from "./schema-weight.ts";
 
 /** An object with fields of one schema. */

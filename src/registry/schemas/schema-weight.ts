@@ -3,10 +3,10 @@
  * made without compiling. One unit takes 10 to 40 µs. Words that only describe, and the entries of `enum`,
  * weigh nothing.
  */
-import { isObject, type Json } from "../core/json/json.ts";
-import { resolvePointer } from "../core/json/plain-schema.ts";
-import { LIMITS } from "../core/limits.ts";
-import type { JsonSchema, ModelVersion } from "../core/models/model.ts";
+import { isObject, type Json } from "../../core/json/json.ts";
+import { resolvePointer } from "../../core/json/plain-schema.ts";
+import { LIMITS } from "../../core/limits.ts";
+import type { JsonSchema, ModelVersion } from "../../core/models/model.ts";
 
 /** Each restriction has a validator of its own. */
 const VALIDATOR_WEIGHT = 20;
