@@ -44,6 +44,12 @@ it("ends requests with the engine's failure, and runs them again after a reset",
     headers: { authorization: `Key ${test.platform.key}` },
     body: JSON.stringify({ endpoint_id: STUB }),
   });
+  // The worker takes the reset when it is told of it, after the answer.
+  const states = async () =>
+    (await test.client.admin<{ engines: { state: string }[] }>("GET", "/v1/engines")).engines.map(
+      ({ state }) => state,
+    );
+  await expect.poll(states).not.toContain("unhealthy");
   const { request_id } = await test.client.submit(STUB, { prompt: "lucky" }, { "x-fal-no-retry": "1" });
   for await (const { error } of test.client.follow(STUB, request_id)) expect(error).toBeUndefined();
   expect(await test.client.result(STUB, request_id)).toMatchObject({ echo: "lucky" });

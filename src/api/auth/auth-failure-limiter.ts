@@ -19,11 +19,11 @@ export interface AuthFailures {
   /** Throws `too_many_auth_failures` for a credential that was not accepted before, from such an address. */
   admit(network: string, credential: string): void;
   /**
-   * Resolves when the refusal of such an address is due, or when its caller has left: a caller who tries
-   * again at each answer must not keep this process from others. An address has
+   * Resolves when the refusal of such an address is due, or when the signal says that its caller has left: a
+   * caller who tries again at each answer must not keep this process from others. An address has
    * `LIMITS.authRefusalsWaitingMax` refusals that wait; more of them are due at once.
    */
-  delayRefusal(network: string, signal: AbortSignal): Promise<void>;
+  delayRefusal(network: string, signal?: AbortSignal): Promise<void>;
   /** Counts a wrong credential of an address. */
   countFailure(network: string): void;
   /** Remembers a credential that a look-up found right: a `<key id>:<secret>`, or a token. */

@@ -172,7 +172,14 @@ class GatewaySockets implements Sockets {
   ): Promise<OpenedSocket | TemperaError> {
     const { authFailures } = this.#api;
     const credential = address.query.get("fal_jwt_token") ?? request.headers.authorization;
-    if (credential !== undefined && network !== undefined) authFailures.admit(network, credential);
+    if (credential !== undefined && network !== undefined)
+      try {
+        authFailures.admit(network, credential);
+      } catch (error) {
+        // Whether the caller has left is not seen before its connection is read.
+        await authFailures.delayRefusal(network);
+        throw error;
+      }
     try {
       return await this.#openers[address.tree](address, request);
     } catch (error) {

@@ -20,7 +20,13 @@ class Gateway {
   readonly sockets: Sockets;
   /** Connections that the server has not closed. */
   readonly held = new Set<unknown>();
-  readonly authFailures = createAuthFailures();
+  /** Ends the rests of refusals under way. */
+  readonly rests: (() => void)[] = [];
+  /** Refusals rest until a test ends it; otherwise not at all. */
+  isResting = false;
+  readonly authFailures = createAuthFailures({
+    rest: () => (this.isResting ? new Promise<void>((wake) => this.rests.push(wake)) : Promise.resolve()),
+  });
   lookups = 0;
 
   constructor() {
@@ -148,6 +154,16 @@ describe("keys that are guessed over WebSocket", () => {
       expect(await gateway.upgrade(path, "192.0.2.2", `Key ${idOf(1)}:x`)).not.toBe("429");
     },
   );
+
+  it.each(["/ws/fal-ai/stub", "/run/fal-ai/stub/realtime"])("on %s are refused late", async (path) => {
+    for (let n = 0; n < LIMITS.authFailuresMax; n++)
+      await gateway.upgrade(path, "192.0.2.1", `Key ${idOf(n)}:x`);
+    gateway.isResting = true;
+    const refused = [1, 2, 3].map(() => gateway.upgrade(path, "192.0.2.1", "Key x:x"));
+    await expect.poll(() => gateway.rests.length).toBe(3);
+    for (const wake of gateway.rests) wake();
+    expect(await Promise.all(refused)).toEqual(["429", "429", "429"]);
+  });
 
   it("counts tokens as keys", async () => {
     for (let n = 0; n < LIMITS.authFailuresMax; n++)
