@@ -67,8 +67,17 @@ function openListeners(config: Config, log: Log, first: Served): Promise<Gateway
   const upgrade: UpgradeHandler = (...args) => served.upgrade(...args);
   return closeOnFailure(async (closing) => {
     const certificates = config.tls.enabled ? await certificateSource(config) : undefined;
-    const { host, port } = config.server;
-    const server = await listen(front, { host, upgrade, port, name: "gateway", setting: "TEMPERA_PORT" });
+    const { host, port, trustProxy } = config.server;
+    // All connections come from the proxy.
+    const connectionsOfAddressMax = trustProxy ? 0 : config.server.connectionsOfAddressMax;
+    const server = await listen(front, {
+      host,
+      upgrade,
+      port,
+      connectionsOfAddressMax,
+      name: "gateway",
+      setting: "TEMPERA_PORT",
+    });
     const servers = [server];
     closing.defer(() => Promise.all(servers.map((each) => each.stop(GRACE_MS))));
     let tls: GatewayTls | undefined;
@@ -76,6 +85,7 @@ function openListeners(config: Config, log: Log, first: Served): Promise<Gateway
       const secure = await listen(front, {
         host,
         upgrade,
+        connectionsOfAddressMax,
         port: config.tls.port,
         name: "gateway, TLS",
         setting: "TEMPERA_TLS_PORT",

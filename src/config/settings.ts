@@ -241,6 +241,14 @@ export const SETTINGS = {
         "At least twice `server.bodyBytesMax`, so that a compressed body fits beside what it is made of.",
       { unit: "bytes", live: true },
     ),
+    connectionsOfAddressMax: setting(
+      "TEMPERA_CONNECTIONS_OF_ADDRESS_MAX",
+      number(z.number().int().min(0).max(1_000_000)),
+      4096,
+      "Open connections of one address (IPv6: a /64) to each port of the gateway; further ones are closed. " +
+        "0: as many as it likes, which is right behind a proxy or a load balancer that hides addresses.",
+      { unit: "connections" },
+    ),
     trustProxy: setting(
       "TEMPERA_TRUST_PROXY",
       flag,

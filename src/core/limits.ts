@@ -114,6 +114,18 @@ export const LIMITS = {
    */
   keepAliveMs: 4_000,
   /**
+   * HTTP/1.1: calls of one connection without an answer. Clients send their next call after the answer; some
+   * tools send a few ahead.
+   */
+  pipelinedCallsMax: 8,
+  /**
+   * Pieces of a body (chunks, DATA frames, packets) after which their mean length is looked at: a program may
+   * write a line at a time.
+   */
+  bodyPiecesMin: 1_000,
+  /** Mean length in bytes of the pieces of a body, below which its connection is closed. */
+  bodyPieceBytesMin: 16,
+  /**
    * HTTP/2: concurrent streams of one connection. A hundred is the least that RFC 9113 recommends, and more
    * than any page has open; callers with more open further connections.
    */

@@ -2,12 +2,14 @@
  * HTTP plumbing that the services share: listeners, addresses and host routing, request ids, bodies, answers
  * and streams.
  */
-import { createServer, type IncomingMessage } from "node:http";
-import type { AddressInfo, Server, Socket } from "node:net";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { Http2ServerRequest, type Http2ServerResponse } from "node:http2";
+import type { AddressInfo, Server } from "node:net";
 import type { Duplex } from "node:stream";
 import { getRequestListener } from "@hono/node-server";
 import type { Hono } from "hono";
 import type { Log } from "../../core/operations/log.ts";
+import { BoundedCall, OpenConnections, PipelinedCalls } from "./connection-bounds.ts";
 import { boundHeads, type Certificate, createTlsServer } from "./secure-server.ts";
 
 /**
@@ -45,6 +47,8 @@ interface ListenOptions {
   /** For HTTP/2 and HTTP/1.1 over TLS; plain HTTP/1.1 without it. */
   tls?: Certificate & { log: Pick<Log, "debug"> };
   upgrade?: UpgradeHandler;
+  /** Open connections of one address. @default 0: as many as it likes */
+  connectionsOfAddressMax?: number;
 }
 
 /**
@@ -52,12 +56,16 @@ interface ListenOptions {
  * with a message that names the port and its setting when the port cannot be opened.
  */
 export function listen(app: Hono, options: ListenOptions): Promise<HttpServer> {
-  const { host, port, tls, upgrade } = options;
+  const { host, port, tls, upgrade, connectionsOfAddressMax = 0 } = options;
   const secure = tls && createTlsServer(tls, TIMES, tls.log);
   const serve = getRequestListener(secure ? boundHeads(app.fetch) : app.fetch, { hostname: host });
-  const server: Server = secure ? secure.server.on("request", serve) : createServer(TIMES, serve);
-  if (upgrade) addUpgradeHandler(server, upgrade);
-  const connections = openConnections(server);
+  const server: Server = secure ? secure.server : createServer({ ...TIMES, IncomingMessage: BoundedCall });
+  const calls = new PipelinedCalls();
+  server.on("request", (call: Call, answer: Answer) => {
+    if (isHttp2(call) || calls.admit(call, answer as ServerResponse)) serve(call, answer);
+  });
+  if (upgrade) addUpgradeHandler(server, upgrade, calls);
+  const connections = new OpenConnections(server, connectionsOfAddressMax);
   return new Promise((resolve, reject) => {
     const refuse = (error: NodeJS.ErrnoException): void => reject(listenError(error, options));
     server.once("error", refuse);
@@ -69,9 +77,7 @@ export function listen(app: Hono, options: ListenOptions): Promise<HttpServer> {
         async stop(graceMs) {
           const closed = new Promise<void>((done) => server.close(() => done()));
           secure?.goAway();
-          const timer = setTimeout(() => {
-            for (const connection of connections) connection.destroy();
-          }, graceMs);
+          const timer = setTimeout(() => connections.destroy(), graceMs);
           await closed;
           clearTimeout(timer);
         },
@@ -80,15 +86,10 @@ export function listen(app: Hono, options: ListenOptions): Promise<HttpServer> {
   });
 }
 
-/** Collects the connections of a server while they are open, whatever they speak. */
-function openConnections(server: Server): ReadonlySet<Socket> {
-  const connections = new Set<Socket>();
-  server.on("connection", (socket: Socket) => {
-    connections.add(socket);
-    socket.once("close", () => connections.delete(socket));
-  });
-  return connections;
-}
+type Call = IncomingMessage | Http2ServerRequest;
+type Answer = ServerResponse | Http2ServerResponse;
+
+const isHttp2 = (call: Call): call is Http2ServerRequest => call instanceof Http2ServerRequest;
 
 function listenError(error: NodeJS.ErrnoException, { port, name, setting }: ListenOptions): Error {
   if (error.code === "EADDRINUSE")
@@ -104,9 +105,11 @@ function listenError(error: NodeJS.ErrnoException, { port, name, setting }: List
   return error;
 }
 
-function addUpgradeHandler(server: Server, upgrade: UpgradeHandler): void {
+function addUpgradeHandler(server: Server, upgrade: UpgradeHandler, calls: PipelinedCalls): void {
   server.on("upgrade", (request: IncomingMessage, socket: Duplex, head: Buffer) => {
-    if (request.headers.upgrade?.toLowerCase() === "websocket") upgrade(request, socket, head);
+    // The answers of two calls would mix, since the connection leaves the order that Node keeps.
+    if (calls.has(socket)) socket.destroy();
+    else if (request.headers.upgrade?.toLowerCase() === "websocket") upgrade(request, socket, head);
     else serveWithoutUpgrade(server, request, socket, head);
   });
 }

@@ -15,6 +15,7 @@ import {
 } from "node:http2";
 import { LIMITS } from "../../core/limits.ts";
 import type { Log } from "../../core/operations/log.ts";
+import { BoundedCall, BoundedHttp2Call } from "./connection-bounds.ts";
 
 /** A certificate chain and its private key, as PEM. */
 export interface Certificate {
@@ -47,6 +48,8 @@ class Answer extends Http2ServerResponse {
 
 const OPTIONS = {
   allowHTTP1: true,
+  Http1IncomingMessage: BoundedCall,
+  Http2ServerRequest: BoundedHttp2Call,
   // Its type claims a constructor that no server calls with other arguments.
   Http2ServerResponse: Answer as typeof Http2ServerResponse,
   minVersion: "TLSv1.2",
