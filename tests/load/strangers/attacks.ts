@@ -28,6 +28,8 @@ export type Attack = (target: Target) => Promise<Record<string, number>>;
 const AT_ONCE = 32;
 /** Bytes of frames that an attacker has ready to be sent on a socket. */
 const FRAMES_BUFFERED_BYTES = 2 ** 20;
+/** Bytes that a flood writes at once. */
+const FLOOD_BYTES = 64 * 1024;
 /** A caller that is refused does not spin faster than this, in milliseconds, with each of its calls. */
 const AFTER_FAILED_CONNECTION_MS = 20;
 
@@ -108,6 +110,41 @@ const idleSockets =
     }
     counts.add(`sockets left open: ${open.size}`);
     for (const socket of open) socket.destroy();
+    return counts.byStatus;
+  };
+
+/** Writes on raw connections as fast as they are read, each opened again when it was closed. */
+const floods =
+  (sockets: number, head: (target: Target) => string, again: string): Attack =>
+  async (target) => {
+    const { hostname, port } = new URL(target.url);
+    const counts = new Counts();
+    const piece = again.repeat(Math.ceil(FLOOD_BYTES / again.length));
+    const flood = (): Promise<void> =>
+      new Promise((done) => {
+        const socket = connect({ host: hostname, port: Number(port), localAddress: target.from });
+        const write = (): void => {
+          if (performance.now() > target.untilMs) socket.destroy();
+          else while (socket.write(piece));
+        };
+        socket.once("connect", () => {
+          counts.add("connections");
+          socket.write(head(target));
+          write();
+        });
+        socket.on("drain", write);
+        socket.on("data", () => {});
+        socket.on("error", () => {});
+        socket.once("close", () => done());
+        setTimeout(() => socket.destroy(), target.untilMs - performance.now()).unref();
+      });
+    const loop = async (): Promise<void> => {
+      while (performance.now() < target.untilMs) {
+        await flood();
+        await sleep(AFTER_FAILED_CONNECTION_MS);
+      }
+    };
+    await Promise.all(Array.from({ length: sockets }, loop));
     return counts.byStatus;
   };
 
@@ -241,6 +278,14 @@ export const ATTACKS: Record<string, Attack> = {
   "300 upgrades that are not closed": idleSockets(300, upgradeHead),
   "realtime frames of 4,900 fields": frames(8, encode(FIELDS_OF_LISTS)),
   "realtime frames of one byte": frames(8, encode({})),
+  "pipelined calls without a key": floods(8, () => "", "GET /a/b HTTP/1.1\r\nhost: x\r\n\r\n"),
+  "a body in pieces of one byte": floods(
+    8,
+    ({ key }) =>
+      `POST /queue/${STUB} HTTP/1.1\r\nhost: x\r\nauthorization: Key ${key}\r\n` +
+      "content-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n",
+    "1\r\n \r\n",
+  ),
   "1,000 idle sockets of one key": webSockets(1_000, ({ key }) => ({ authorization: `Key ${key}` })),
   "30 bodies one byte short": idleSockets(30, ({ url, key }) =>
     Buffer.concat([
