@@ -22,15 +22,18 @@ export type NodeInputCheck = (
 /** The endpoint that a node calls. */
 export interface NodeTarget {
   input: JsonSchema;
-  /** The owner who wrote the endpoint's schemas, when it is a saved pipeline. */
-  writtenBy?: string | undefined;
+  /**
+   * The owner whose definition calls it, when it is a saved pipeline: an owner wrote its schemas, so they are
+   * checked in another thread, in the caller's turn.
+   */
+  callerId?: string | undefined;
 }
 
 /** Compiled checks of literal values are reused from one definition to the next: each takes milliseconds. */
 export function createNodeInputCheck(schemaThread: Pick<SchemaThread, "checkLiterals">): NodeInputCheck {
   const checks = new WeakMap<JsonSchema, SchemaCheck>();
 
-  return async (node, { input: schema, writtenBy }, typeOf) => {
+  return async (node, { input: schema, callerId }, typeOf) => {
     const faults: InputFault[] = [];
     if (!isObject(node.value)) return faults;
     const { properties = {}, required = [] } = schema as { properties?: JsonObject; required?: string[] };
@@ -55,8 +58,8 @@ export function createNodeInputCheck(schemaThread: Pick<SchemaThread, "checkLite
     }
     if (Object.keys(literals).length === 0) return faults;
     const fields = fieldsAlone(schema);
-    const written = writtenBy
-      ? await schemaThread.checkLiterals({ ownerId: writtenBy, schema: fields }, literals)
+    const written = callerId
+      ? await schemaThread.checkLiterals({ ownerId: callerId, schema: fields }, literals)
       : (literalCheck(schema, fields)(literals) ?? []);
     return [
       ...faults,

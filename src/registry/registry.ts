@@ -151,14 +151,19 @@ export function pipelineRoute(pipeline: PipelineVersion, coercion?: Coercion): P
   return { pipeline, checkInput: createInputCheck({ schemas, restrictions: [] }, { coercion }) };
 }
 
-/** Makes the route of a pipeline that an owner saved. */
+/**
+ * Makes the route of a pipeline that an owner saved.
+ *
+ * @param by.writtenBy the owner who saved it
+ * @param by.callerId the owner who calls it, whose turns its checks take
+ */
 export function savedPipelineRoute(
   pipeline: PipelineVersion,
-  writtenBy: string,
+  { writtenBy, callerId }: { writtenBy: string; callerId: string },
   thread: SchemaThread,
 ): PipelineRoute {
-  const owned = { ownerId: writtenBy, schema: pipeline.schemas.input };
-  const checkInput: RouteCheck = (raw) => thread.checkInput(owned, raw);
-  checkInput.coerced = (raw) => thread.coerced(owned, raw);
+  const requested = { ownerId: callerId, schema: pipeline.schemas.input };
+  const checkInput: RouteCheck = (raw) => thread.checkInput(requested, raw);
+  checkInput.coerced = (raw) => thread.coerced(requested, raw);
   return { pipeline, checkInput, writtenBy };
 }

@@ -58,7 +58,8 @@ export function createCheckDefinition({
         return { fault: `'${EXECUTE}' cannot be a node: save its workflow and call that` };
       const route = registry.route(endpoint) ?? (await findPipeline(endpoint, ownerId));
       if (!route) return { fault: notServed(endpoint) };
-      return route.model ? route.model.schemas : { ...route.pipeline.schemas, writtenBy: route.writtenBy };
+      if (route.model) return route.model.schemas;
+      return { ...route.pipeline.schemas, callerId: route.writtenBy && ownerId };
     }
 
     /** Resolves the endpoints that its pipelines call in turn. */

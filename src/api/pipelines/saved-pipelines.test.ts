@@ -94,6 +94,21 @@ describe("saved pipelines of a gateway", () => {
       expect(await version(other)).toBeUndefined();
   });
 
+  it("are checked in the turns of the caller, not of their author", async () => {
+    const input = { type: "object", properties: { n: { type: "integer" } } };
+    const { compiled } = saved();
+    store.put(saved({ isPublic: true, compiled: { ...compiled, schemas: { ...compiled.schemas, input } } }));
+    const route = await findPipeline("workflows/ann/video", "bob");
+    const checks = Array.from({ length: LIMITS.schemaTasksWaitingMax + 1 }, () =>
+      route?.checkInput({ n: 1 }),
+    );
+    await expect(route?.checkInput({ n: 1 })).rejects.toMatchObject({ code: "rate_limited" });
+    expect(await (await findPipeline("workflows/ann/video", "ann"))?.checkInput({ n: 1 })).toMatchObject({
+      input: { n: 1 },
+    });
+    await Promise.all(checks);
+  });
+
   it("change as soon as the database announces it", async () => {
     store.put(saved());
     await version();

@@ -1,6 +1,7 @@
 import { InvalidatedCache } from "../../core/concurrency/invalidated-cache.ts";
 import { LIMITS } from "../../core/limits.ts";
 import type { Clock } from "../../core/operations/clock.ts";
+import type { PipelineVersion } from "../../core/pipelines/pipeline.ts";
 import type { PipelineStore } from "../../core/pipelines/pipeline-store.ts";
 import {
   type PipelineName,
@@ -12,9 +13,9 @@ import { graphPipeline } from "../../registry/graph-pipeline.ts";
 import { type FindPipeline, type PipelineRoute, savedPipelineRoute } from "../../registry/registry.ts";
 import type { SchemaThread } from "../../registry/schema-thread/schema-thread.ts";
 
-/** A saved pipeline with its route. */
+/** A saved pipeline with the owner who wrote it. */
 interface Found {
-  route: PipelineRoute;
+  pipeline: PipelineVersion;
   ownerId: string;
   isPublic: boolean;
 }
@@ -28,7 +29,7 @@ interface PipelineSources {
 export function createFindPipeline(sources: PipelineSources): FindPipeline {
   return async (endpoint, ownerId) => {
     const name = savedName(endpoint);
-    return visibleTo(ownerId, name && (await read(sources, name)));
+    return routeFor(ownerId, name && (await read(sources.pipelines, name)), sources.schemaThread);
   };
 }
 
@@ -52,7 +53,7 @@ export async function createSavedPipelines({
   const cache = new InvalidatedCache<string, Found | undefined>({
     read: async (endpoint) => {
       const name = savedName(endpoint);
-      return name && read({ pipelines, schemaThread }, name);
+      return name && read(pipelines, name);
     },
     ttlMs: LIMITS.pipelineCacheMs,
     entriesMax: LIMITS.pipelinesCachedMax,
@@ -66,23 +67,27 @@ export async function createSavedPipelines({
   return {
     async findPipeline(endpoint, ownerId) {
       const name = savedName(endpoint);
-      return visibleTo(ownerId, name && (await cache.get(savedEndpoint(name))));
+      return routeFor(ownerId, name && (await cache.get(savedEndpoint(name))), schemaThread);
     },
     [Symbol.asyncDispose]: unsubscribe,
   };
 }
 
-const visibleTo = (ownerId: string, found: Found | undefined): PipelineRoute | undefined =>
-  found && (found.isPublic || found.ownerId === ownerId) ? found.route : undefined;
+/** Makes the route of a saved pipeline for a caller who may use it. */
+const routeFor = (
+  callerId: string,
+  found: Found | undefined,
+  schemaThread: SchemaThread,
+): PipelineRoute | undefined =>
+  found && (found.isPublic || found.ownerId === callerId)
+    ? savedPipelineRoute(found.pipeline, { writtenBy: found.ownerId, callerId }, schemaThread)
+    : undefined;
 
-async function read(
-  { pipelines, schemaThread }: PipelineSources,
-  name: PipelineName,
-): Promise<Found | undefined> {
+async function read(pipelines: Pick<PipelineStore, "find">, name: PipelineName): Promise<Found | undefined> {
   const saved = await pipelines.find(name);
   if (!saved) return undefined;
   const { ownerId, isPublic } = saved;
-  return { route: savedPipelineRoute(versionOf(saved), ownerId, schemaThread), ownerId, isPublic };
+  return { pipeline: versionOf(saved), ownerId, isPublic };
 }
 
 const versionOf = ({ ownerId, name, title, description = "", version, compiled, isPublic }: SavedPipeline) =>

@@ -10,8 +10,12 @@ export interface Task {
   schema: string;
   /** Names the kind, the coercion and the schema: one compiled check serves all tasks with this key. */
   key: string;
-  value: string;
+  /** Absent: the schema is only compiled. */
+  value?: string;
 }
 
-/** The result as exact JSON, or the reason why the schema cannot be compiled. */
-export type Answer = { result: string } | { unusable: string };
+/**
+ * The result as exact JSON (`null` where no value was given), or the reason why the schema cannot be used;
+ * with the time that this took.
+ */
+export type Answer = { tookMs: number } & ({ result: string } | { unusable: string });

@@ -29,12 +29,15 @@ function compile({ kind, coercion, schema: text }: Task): Compiled {
 }
 
 function perform(task: Task): Answer {
+  const startedAtMs = performance.now();
+  const tookMs = (): number => performance.now() - startedAtMs;
   try {
     const check = compiled.get(task.key) ?? compile(task);
     compiled.set(task.key, check);
-    return { result: writeJson(check(parseJson(task.value)) as Json) };
+    const result = task.value === undefined ? "null" : writeJson(check(parseJson(task.value)) as Json);
+    return { result, tookMs: tookMs() };
   } catch (error) {
-    return { unusable: (error as Error).message };
+    return { unusable: (error as Error).message, tookMs: tookMs() };
   }
 }
 
