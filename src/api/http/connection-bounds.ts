@@ -52,7 +52,7 @@ export class PipelinedCalls {
   /** Notes a call. Gives false, and closes the connection, when too many answers before it are not sent. */
   admit({ socket }: IncomingMessage, answer: ServerResponse): boolean {
     if (socket.destroyed) return false;
-    // Those that were ended count until they are sent: a call may be answered at once, and many in one packet.
+    // Those that have ended count until they are sent: many calls of one packet may be answered at once.
     const open = this.#of(socket).filter(
       ({ writableFinished, destroyed }) => !writableFinished && !destroyed,
     );
