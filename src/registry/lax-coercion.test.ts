@@ -155,3 +155,10 @@ it("reads unions within unions whose branches have addresses of their own", () =
   const list = { $id: "urn:acme:list", type: "array", items: { anyOf: [item, { type: "boolean" }] } };
   expect(read({ anyOf: [list, { type: "null" }] }, ["4", "off"])).toEqual([4, false]);
 });
+
+it.each([
+  ["integer", "int_parsing"],
+  ["number", "float_parsing"],
+])("names the fault of a text of millions of groups of digits for a field of type %s", (type, fault) => {
+  expect(read({ type }, `${"1_".repeat(15_000_000)}x`)).toEqual([fault]);
+});

@@ -17,14 +17,14 @@ export function unreadFault(value: unknown, type: string): Pick<InputFault, "msg
   if (type === "boolean" && (typeof value === "string" || isInteger))
     return { msg: "Input should be a valid boolean, unable to interpret input", type: "bool_parsing" };
   if (typeof value !== "string") return undefined;
-  if (type === "integer" && INTEGER.test(value.trim())) return TOO_LONG;
+  const text = value.length > EXPLAINED_MAX ? "" : value.trim();
+  if (type === "integer" && INTEGER.test(text)) return TOO_LONG;
   if (type === "integer")
     return {
       msg: "Input should be a valid integer, unable to parse string as an integer",
       type: "int_parsing",
     };
   if (type !== "number") return undefined;
-  const text = value.trim();
   return NOT_FINITE.test(text) || NUMBER.test(text)
     ? { msg: "Input should be a finite number", type: "finite_number" }
     : { msg: "Input should be a valid number, unable to parse string as a number", type: "float_parsing" };
@@ -61,6 +61,8 @@ const FALSE = new Set(["0", "off", "f", "false", "n", "no"]);
 
 /** Texts longer than this are no numbers; Python's own bound for integers. */
 const DIGITS_MAX = 4300;
+/** Longer texts are not matched to name their fault: the stack of the engine for patterns is bounded. */
+const EXPLAINED_MAX = 10_000;
 const INTEGER = /^[+-]?\d+(_\d+)*(\.0+)?$/;
 const NUMBER = /^[+-]?(\d+(_\d+)*_?\.?|(\d+(_\d+)*_?)?\.\d+(_\d+)*)(e[+-]?\d+(_\d+)*)?$/i;
 const NOT_FINITE = /^[+-]?(inf|infinity|nan)$/i;

@@ -1,6 +1,7 @@
 import { describe, expect, it, vi } from "vitest";
 import { parseJson } from "../core/json/exact-json.ts";
 import type { JsonObject } from "../core/json/json.ts";
+import { LIMITS } from "../core/limits.ts";
 import { createSchemaCheck } from "./schema-check.ts";
 
 /** The faults of `value` as the only field, `x`, of an object. */
@@ -248,4 +249,72 @@ it("compiles as much code for an enumeration of many entries as for one of few",
   }
   expect(sizes).toHaveLength(2);
   expect(sizes[1]).toBe(sizes[0]);
+});
+
+describe("the work of a check", () => {
+  /** Counts the calls of methods of texts that `work` makes. */
+  const callsOf = (methods: ("startsWith" | "charCodeAt" | "codePointAt")[], work: () => void): number => {
+    const spies = methods.map((method) => vi.spyOn(String.prototype, method));
+    work();
+    const count = spies.reduce((sum, spy) => sum + spy.mock.calls.length, 0);
+    for (const spy of spies) spy.mockRestore();
+    return count;
+  };
+  const union = { anyOf: [{ type: "string" }, { type: "object" }] };
+
+  it("names as many faults of a list of unions as are answered", () => {
+    const faults = faultsOf({ type: "array", items: union }, Array(300).fill(1));
+    expect(faults?.length).toBe(LIMITS.inputFaultsMax);
+    expect(faults?.[1]?.loc).toEqual(["body", "x", 1]);
+  });
+
+  it("compares the faults of a list of unions with their own paths alone", () => {
+    const list = Array(300).fill(1);
+    const calls = callsOf(["startsWith"], () => faultsOf({ type: "array", items: union }, list));
+    expect(calls).toBeLessThan(list.length);
+  });
+
+  it.each<[string, JsonObject]>([
+    ["counted", {}],
+    ["matched", { pattern: "^(a|b)*$" }],
+    ["counted for its least length", { minLength: 3 }],
+  ])("is not %s for a text of more than two units for each character", (_what, more) => {
+    const text = "a".repeat(10_000);
+    const field = { type: "string", maxLength: 100, ...more };
+    const check = createSchemaCheck({ type: "object", properties: { x: field } }, { every: true });
+    const calls = callsOf(["charCodeAt", "codePointAt"], () =>
+      expect(check({ x: text })).toEqual([expect.objectContaining({ type: "sequence_too_long" })]),
+    );
+    expect(calls).toBeLessThan(100);
+  });
+
+  it("reads each of the items that have to be unlike a few times", () => {
+    let reads = 0;
+    const items = Array.from({ length: 200 }, (_, at) => ({
+      get a() {
+        reads += 1;
+        return at;
+      },
+    }));
+    expect(faultsOf({ type: "array", uniqueItems: true }, items)).toBeUndefined();
+    expect(reads).toBeLessThan(5 * items.length);
+  });
+
+  it.each<[string, unknown[], boolean]>([
+    ["equal texts", ["a", "b", "a"], false],
+    [
+      "equal objects, their fields in another order",
+      [
+        { a: 1, b: [2] },
+        { b: [2], a: 1 },
+      ],
+      false,
+    ],
+    ["unlike types", [1, "1", [1], { a: 1 }, null, "null"], true],
+  ])("finds repeated items: %s", (_what, items, fits) => {
+    const msg = "Value error, must NOT have duplicate items (items ## 0 and ";
+    expect(faultsOf({ type: "array", uniqueItems: true }, items)).toEqual(
+      fits ? undefined : [expect.objectContaining({ msg: expect.stringContaining(msg) })],
+    );
+  });
 });

@@ -9,10 +9,12 @@ import type { InputFault } from "../core/errors/tempera-error.ts";
 import { hasLargeNumber, writeJson } from "../core/json/exact-json.ts";
 import { EXACT_KEYWORDS, exactSchema, fillDefaults } from "../core/json/exact-schema.ts";
 import type { Json, JsonObject } from "../core/json/json.ts";
+import { LIMITS } from "../core/limits.ts";
 import type { JsonSchema } from "../core/models/model.ts";
 import { type Coercion, unreadFault } from "./lax-values.ts";
 import { publishedPattern } from "./linear-pattern.ts";
 import { missingField, unknownFields } from "./missing-field.ts";
+import { addValueKeywords } from "./value-keywords.ts";
 
 type Location = InputFault["loc"];
 
@@ -39,7 +41,8 @@ export type SchemaCheck = (value: unknown) => InputFault[] | undefined;
 
 interface CheckOptions {
   /**
-   * True to report all faults instead of the first. Each costs memory, so only for values of bounded size.
+   * True to report all faults instead of the first, up to `LIMITS.inputFaultsMax`. Each costs memory, so only
+   * for values of bounded size.
    */
   every: boolean;
   /** `lax` when values were coerced before: a fault then says that one could not be. @default "strict" */
@@ -91,6 +94,7 @@ function createAjv(every: boolean): Ajv2020 {
   // The schema itself was checked when its package was read.
   const ajv = new Ajv2020({ ...OPTIONS, allErrors: every });
   formats.default.default(ajv);
+  addValueKeywords(ajv);
   return ajv;
 }
 
@@ -131,10 +135,10 @@ function compileCheck(schema: JsonSchema, ajv: Ajv2020, coercion: Coercion): Sch
 }
 
 const isUnion = ({ keyword }: ErrorObject): boolean => keyword === "anyOf" || keyword === "oneOf";
-const isWithin = (path: string, outer: string): boolean => path === outer || path.startsWith(`${outer}/`);
 
 /**
- * Translates errors into faults. Of a union, only the faults of the branch that the caller meant are shown.
+ * Translates errors into faults, at most `LIMITS.inputFaultsMax`: no more are answered. Of a union, only the
+ * faults of the branch that the caller meant are shown.
  */
 function inputFaults(
   errors: ErrorObject[],
@@ -144,30 +148,38 @@ function inputFaults(
     coercion,
   }: { branchFaults: (branch: JsonSchema, value: unknown) => InputFault[]; coercion: Coercion },
 ): InputFault[] {
-  const unions = errors.filter(isUnion);
-  const outermost = unions.filter(
-    ({ instancePath }) =>
-      !unions.some(
-        (other) => other.instancePath !== instancePath && isWithin(instancePath, other.instancePath),
-      ),
-  );
-  const faults = errors
+  const unionPaths = new Set(errors.filter(isUnion).map(({ instancePath }) => instancePath));
+  const isWithinUnion = (path: string): boolean => pathsAbove(path).some((above) => unionPaths.has(above));
+  const faults = new Map<string, InputFault>();
+  const add = (found: InputFault): void => {
+    const key = writeJson([found.loc, found.type]);
+    if (!faults.has(key)) faults.set(key, found);
+  };
+  const isFull = (): boolean => faults.size >= LIMITS.inputFaultsMax;
+  for (const error of errors) {
+    if (isFull()) break;
+    const { keyword, instancePath } = error;
     // The errors that an `if` led to are in the list themselves.
-    .filter(
-      ({ keyword, instancePath }) =>
-        keyword !== "if" && !outermost.some((union) => isWithin(instancePath, union.instancePath)),
-    )
-    .map((error) => fault(error, location(error, root), coercion));
-  for (const union of outermost) {
-    const loc = location(union, root);
-    const tried = (union.schema as JsonSchema[]).map((branch) => branchFaults(branch, union.data));
-    faults.push(...unionFaults(tried, loc));
+    if (keyword === "if" || unionPaths.has(instancePath) || isWithinUnion(instancePath)) continue;
+    add(fault(error, location(error, root), coercion));
   }
-  const seen = new Set<string>();
-  return faults.filter(({ loc, type }) => {
-    const key = writeJson([loc, type]);
-    return seen.has(key) ? false : seen.add(key);
-  });
+  for (const union of errors) {
+    if (isFull()) break;
+    if (!isUnion(union) || isWithinUnion(union.instancePath)) continue;
+    const tried = (union.schema as JsonSchema[]).map((branch) => branchFaults(branch, union.data));
+    for (const found of unionFaults(tried, location(union, root))) add(found);
+  }
+  return [...faults.values()].slice(0, LIMITS.inputFaultsMax);
+}
+
+/** Lists the paths of the objects and lists that a path is in: those of `/a/0` are "/a" and "". */
+function pathsAbove(path: string): string[] {
+  const above: string[] = [];
+  for (let end = path.lastIndexOf("/"); end >= 0; end = path.lastIndexOf("/", end - 1)) {
+    above.push(path.slice(0, end));
+    if (end === 0) break;
+  }
+  return above;
 }
 
 /** The types of faults that rule out a branch of a union. */

@@ -1,6 +1,6 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import type { Json } from "./json.ts";
-import { isLongerThan, jsonExcess } from "./json-bounds.ts";
+import { endOfText, isLongerThan, jsonExcess } from "./json-bounds.ts";
 
 const nested = (levels: number): string => `${"[".repeat(levels)}${"]".repeat(levels)}`;
 const excess = (text: string) => jsonExcess(text, { depthMax: 64, valuesMax: 1000, fieldsMax: 100 });
@@ -59,4 +59,24 @@ describe("isLongerThan", () => {
     for (let times = 0; times < 100; times++) part = { one: part, other: part };
     expect(isLongerThan(part, 10_000)).toBe(true);
   });
+});
+
+it("jumps to the next quote for a few of the quotes of a text that are escaped", () => {
+  const jumps = vi.spyOn(String.prototype, "indexOf");
+  const text = `{"prompt":"${'\\"'.repeat(10_000)}"}`;
+  const excess = jsonExcess(text, { depthMax: 2, valuesMax: 2, fieldsMax: 2 });
+  const calls = jumps.mock.calls.length;
+  jumps.mockRestore();
+  expect(excess).toBeUndefined();
+  expect(calls).toBeLessThan(1_000);
+});
+
+it.each([
+  ["a quote", '"a\\"b"', 5],
+  ["a backslash", '"a\\\\"b"', 4],
+  ["a run that ends within the steps", `"${'\\"'.repeat(31)}${"x".repeat(100)}\\""`, 165],
+  ["a run longer than the steps", `"${'\\"'.repeat(100)}\\\\"`, 203],
+  ["nothing that follows", `"${'\\"'.repeat(100)}\\`, -1],
+])("finds the end of a text with an escape of %s", (_what, text, end) => {
+  expect(endOfText(text, 0)).toBe(end);
 });

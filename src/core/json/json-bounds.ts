@@ -48,15 +48,29 @@ export function jsonExcess(
   return undefined;
 }
 
+/** Characters after an escape that are read one by one: escapes often come in runs. */
+const STEPS_AFTER_ESCAPE = 64;
+
 /**
  * Finds the closing quote of the string that begins with the quote at `start`; -1: there is none. It jumps
- * from quote to quote, so that long strings such as data URIs cost little.
+ * from quote to quote, so that long strings such as data URIs cost little, and reads runs of escapes
+ * character by character: a jump to each of millions of quotes would take several times as long.
  */
 export function endOfText(text: string, start: number): number {
-  for (let end = text.indexOf('"', start + 1); end >= 0; end = text.indexOf('"', end + 1)) {
+  for (let end = text.indexOf('"', start + 1); end >= 0; ) {
     let slashes = 0;
     while (text.charCodeAt(end - 1 - slashes) === BACKSLASH) slashes++;
     if (slashes % 2 === 0) return end;
+    let at = end + 1;
+    for (let steps = 0; steps < STEPS_AFTER_ESCAPE; steps++, at++) {
+      const character = text.charCodeAt(at);
+      if (character === QUOTE) return at;
+      if (character !== BACKSLASH) continue;
+      // Skips what is escaped.
+      at++;
+      steps = 0;
+    }
+    end = text.indexOf('"', at);
   }
   return -1;
 }
