@@ -11,6 +11,7 @@ import { rawPath } from "./http/address.ts";
 import { answerError } from "./http/answer-error.ts";
 import { answerJson } from "./http/answer-json.ts";
 import { createGetPath, trustForwardedOrigin } from "./http/host-routing.ts";
+import { createFilesBudget } from "./limits/budgets.ts";
 
 export interface WaitingGatewayDependencies {
   objects: ObjectStore;
@@ -37,7 +38,7 @@ export function createWaitingGateway(api: WaitingGatewayDependencies): Hono {
   app.use(createFilesHostGuard(api.filesUrl));
   app.use(createBrowserHeaders());
   addHealthRoutes(app, api);
-  const artifact = createArtifact(api);
+  const artifact = createArtifact({ ...api, budgets: { files: createFilesBudget() } });
   app.get(`${TREES.files.prefix}/*`, (c, next) => {
     const path = parseFilePath(rawPath(c).slice(TREES.files.prefix.length + 1));
     if (path?.kind !== "artifact" || path.sign) return next();

@@ -212,7 +212,7 @@ export const SETTINGS = {
       "TEMPERA_RUNS_MAX",
       number(z.number().int().min(1).max(100_000)),
       1000,
-      "Runs, streams, status streams and uploads that one owner may have open at one gateway; " +
+      "Runs, streams, status streams, uploads and large results that one owner may have open at one gateway; " +
         "further ones get 429. A quarter of `server.openCallsMax`, so that others are served beside it.",
       { unit: "runs", live: true },
     ),
@@ -220,7 +220,7 @@ export const SETTINGS = {
       "TEMPERA_OPEN_CALLS_MAX",
       number(z.number().int().min(1).max(1_000_000)),
       4000,
-      "Runs, streams, status streams and uploads that one gateway holds open, of all owners; " +
+      "Runs, streams, status streams, uploads and large results that one gateway holds open, of all owners; " +
         "further ones get 503. Each has a connection, and a descriptor.",
       { unit: "calls", live: true },
     ),
@@ -228,7 +228,7 @@ export const SETTINGS = {
       "TEMPERA_BODIES_BYTES_MAX",
       number(z.number().int().min(65_536).max(68_719_476_736)),
       268_435_456,
-      "Bytes of bodies and WebSocket messages that are in the memory of one process, of all owners: " +
+      "Bytes of bodies, WebSocket messages and large results in the memory of one process, of all owners: " +
         "arriving, waiting or worked on; beyond it they get 503. Memory is taken up to three times while " +
         "they are parsed. At least twice what one owner may have.",
       { unit: "bytes", live: true },

@@ -126,6 +126,21 @@ export const LIMITS = {
   /** Mean length in bytes of the pieces of a body, below which its connection is closed. */
   bodyPieceBytesMin: 16,
   /**
+   * Longest time in which a caller takes nothing of an answer although bytes of it wait. A telephone that
+   * changes its network, or a player that pauses with a full buffer, is back by then or asks again.
+   */
+  answerStallMs: 60_000,
+  /**
+   * Longest wait of a call until its owner has room for a stored value in memory: the answers before it take
+   * seconds.
+   */
+  valueRoomMs: 10_000,
+  /**
+   * Files that are on their way to one address (IPv6: a /64), since public ones need no key. A page has some
+   * hundred; each holds a descriptor of the object store.
+   */
+  filesOfAddressMax: 1_000,
+  /**
    * HTTP/2: concurrent streams of one connection. A hundred is the least that RFC 9113 recommends, and more
    * than any page has open; callers with more open further connections.
    */

@@ -1,6 +1,7 @@
 import { Readable } from "node:stream";
 import { Hono } from "hono";
 import { describe, expect, it } from "vitest";
+import { wideBudgets } from "../../../tests/setup/wide-budgets.ts";
 import { answerError } from "../http/answer-error.ts";
 import { createArtifact } from "./file.ts";
 
@@ -9,6 +10,7 @@ const TAG = `"${SHA}"`;
 const BYTES = Buffer.from("0123456789");
 const object = () => ({ info: { bytes: BYTES.length, contentType: "image/png" } });
 const artifact = createArtifact({
+  budgets: wideBudgets(),
   objects: {
     head: async () => object().info,
     get: async (_key: string, range?: { start: number; end: number }) => ({

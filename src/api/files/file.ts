@@ -1,10 +1,10 @@
-import { Readable } from "node:stream";
+import { finished, Readable } from "node:stream";
 import type { Context } from "hono";
 import { CATALOGUE } from "../../core/errors/catalogue.ts";
 import { isTemperaError, TemperaError } from "../../core/errors/tempera-error.ts";
 import { codingOfKey } from "../../core/files/file.ts";
 import { isPublic } from "../../core/files/lifecycle.ts";
-import type { ObjectInfo } from "../../core/files/object-store.ts";
+import type { ObjectInfo, ObjectStore } from "../../core/files/object-store.ts";
 import { createSignatures } from "../../core/files/signatures.ts";
 import { falError } from "../../fal/index.ts";
 import { noteWrongKey } from "../auth/auth-failure-limiter.ts";
@@ -12,6 +12,8 @@ import { callOf } from "../auth/call.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import { answerJson } from "../http/answer-json.ts";
 import { REQUEST_ID_HEADER, requestIdOf } from "../http/request-id.ts";
+import type { Budgets } from "../limits/budgets.ts";
+import { senderOf } from "../limits/call-limiter.ts";
 import { createFileCaller } from "./caller.ts";
 import { isRangeValid, judgeConditions } from "./conditions.ts";
 import type { FindReadable } from "./readable.ts";
@@ -24,13 +26,21 @@ import { shownHeaders } from "./shown-type.ts";
 const EMBEDDABLE = { "cross-origin-resource-policy": "cross-origin" };
 const FOR_EVER = "public, max-age=31536000, immutable";
 
+/** The parts that send files. */
+export interface FileSender {
+  objects: Pick<ObjectStore, "head" | "get">;
+  /** Counts the files on their way to an address. */
+  budgets: Pick<Budgets, "files">;
+  trustProxy?: boolean | undefined;
+}
+
 /** Serves an artifact without a record (docs/decisions/0007), without a database. 404 when it is missing. */
-export function createArtifact({ objects }: Pick<ApiDependencies, "objects">) {
+export function createArtifact(sender: FileSender) {
   return async (c: Context, path: string): Promise<Response> => {
     const key = `artifacts/${path}`;
-    const info = await objects.head(key);
+    const info = await sender.objects.head(key);
     if (!info) throw new TemperaError("file_unknown");
-    return serve(c, objects, { ...info, key, etag: path.slice(3, 67), cacheControl: FOR_EVER });
+    return serve(c, sender, { ...info, key, etag: path.slice(3, 67), cacheControl: FOR_EVER });
   };
 }
 
@@ -40,7 +50,7 @@ export function createArtifact({ objects }: Pick<ApiDependencies, "objects">) {
  * ignored.
  */
 export function createFile(
-  api: Pick<ApiDependencies, "objects" | "keyRing" | "tokens" | "clock" | "uploadSecret">,
+  api: Pick<ApiDependencies, "keyRing" | "tokens" | "clock" | "uploadSecret"> & FileSender,
   findReadable: FindReadable,
 ) {
   const callerOf = createFileCaller(api);
@@ -72,17 +82,18 @@ export function createFile(
       : left === undefined
         ? FOR_EVER
         : `public, max-age=${Math.min(left, 31_536_000)}, immutable`;
-    return serve(c, api.objects, { key, bytes: stored.bytes, etag: stored.etag, contentType, cacheControl });
+    return serve(c, api, { key, bytes: stored.bytes, etag: stored.etag, contentType, cacheControl });
   };
 }
 
 /**
  * Answers GET and HEAD of an object, with one `Range` and conditions. 412 when `If-Match` names another file,
- * 416 for a range outside the object.
+ * 416 for a range outside the object, 429 when too many files are on their way to the caller's address: a
+ * public file needs no key, and each holds a descriptor of the object store until it is sent.
  */
 async function serve(
   c: Context,
-  objects: ApiDependencies["objects"],
+  sender: FileSender,
   {
     key,
     bytes,
@@ -123,9 +134,26 @@ async function serve(
   if (range) headers["content-range"] = `bytes ${range.start}-${range.end}/${bytes}`;
   const status = range ? 206 : 200;
   if (c.req.method === "HEAD") return c.body(null, status, headers);
-  const object = await objects.get(key, range);
-  if (!object) throw new TemperaError("file_unknown");
-  return c.body(Readable.toWeb(object.body) as ReadableStream, status, headers);
+  return c.body(await sentBody(c, sender, key, range), status, headers);
+}
+
+/** Opens the bytes of an object, which count for the caller's address until they are read or it has left. */
+async function sentBody(
+  c: Context,
+  { objects, budgets, trustProxy }: FileSender,
+  key: string,
+  range: { start: number; end: number } | undefined,
+): Promise<ReadableStream> {
+  const held = budgets.files.acquire(senderOf(c, trustProxy === true));
+  try {
+    const object = await objects.get(key, range);
+    if (!object) throw new TemperaError("file_unknown");
+    finished(object.body, () => held[Symbol.dispose]());
+    return Readable.toWeb(object.body) as ReadableStream;
+  } catch (error) {
+    held[Symbol.dispose]();
+    throw error;
+  }
 }
 
 /**

@@ -15,11 +15,15 @@ export function answerJson(
 ): Response {
   return new Response(writeJson(body), {
     status,
-    headers: {
-      "content-type": "application/json",
-      "cache-control": "no-store",
-      [REQUEST_ID_HEADER]: requestIdOf(c),
-      ...headers,
-    },
+    headers: { ...jsonHeaders(c), ...headers },
   });
+}
+
+/** Gives the headers of every answer that is JSON. */
+export function jsonHeaders(c: Context): Record<string, string> {
+  return {
+    "content-type": "application/json",
+    "cache-control": "no-store",
+    [REQUEST_ID_HEADER]: requestIdOf(c),
+  };
 }

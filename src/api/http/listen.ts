@@ -11,6 +11,7 @@ import type { Hono } from "hono";
 import type { Log } from "../../core/operations/log.ts";
 import { BoundedCall, OpenConnections, PipelinedCalls } from "./connection-bounds.ts";
 import { boundHeads, type Certificate, createTlsServer } from "./secure-server.ts";
+import { endWhenStalled } from "./stalled-answers.ts";
 
 /**
  * Takes over a connection that is to become a WebSocket. Close such connections before the listener is
@@ -64,6 +65,7 @@ export function listen(app: Hono, options: ListenOptions): Promise<HttpServer> {
   server.on("request", (call: Call, answer: Answer) => {
     if (isHttp2(call) || calls.admit(call, answer as ServerResponse)) serve(call, answer);
   });
+  server.on("request", endWhenStalled);
   if (upgrade) addUpgradeHandler(server, upgrade, calls);
   const connections = new OpenConnections(server, connectionsOfAddressMax);
   return new Promise((resolve, reject) => {

@@ -1,7 +1,8 @@
 import { Hono } from "hono";
 import { expect, it } from "vitest";
+import { parseJson, writeJson } from "../../core/json/exact-json.ts";
 import type { JsonObject } from "../../core/json/json.ts";
-import { followCaller } from "./output-addresses.ts";
+import { followCaller, followCallerInJson } from "./output-addresses.ts";
 
 const OUTPUT = {
   images: [{ url: "http://localhost:8080/files/ab/x.png", width: 4 }],
@@ -10,18 +11,27 @@ const OUTPUT = {
   none: null,
 };
 
+const ROOT = "http://localhost:8080/files/";
+
 interface Settings {
   publicUrl?: string;
   filesUrl?: string;
   outputUrls?: string[];
 }
 
-/** The output as a caller of an address gets it. */
+/** The output as a caller of an address gets it, parsed or as it is stored: both are the same. */
 const outputFor = async <T extends JsonObject>(url: string, settings: Settings, output: T): Promise<T> => {
   const signAddress = (address: string, ownerId: string) => address.replace(/=$/, `=signed-for-${ownerId}`);
   const api = { publicUrl: undefined, signAddress, ...settings };
-  const app = new Hono().get("*", (c) => c.json(followCaller(c, api, output, "ann")));
-  return (await (await app.request(url)).json()) as T;
+  const app = new Hono().get("*", (c) => {
+    const pieces = followCallerInJson(c, api, Buffer.from(writeJson(output)), "ann");
+    const followed = followCaller(c, api, output, "ann");
+    expect(Buffer.concat(pieces).toString()).toBe(writeJson(followed));
+    return c.body(writeJson(followed));
+  });
+  const answer = await app.request(url);
+  expect(answer.status).toBe(200);
+  return (await answer.json()) as T;
 };
 
 it.each([
@@ -66,4 +76,17 @@ it("are signed for the owner where they are private, and no address of another s
     ours: `https://localhost:8443/files/ab${mark}signed-for-ann`,
     other: output.other,
   });
+});
+
+it.each<[string, JsonObject]>([
+  [
+    "in texts with quotes, backslashes and other alphabets",
+    { a: `${ROOT}a"b\\\\`, b: `"${ROOT}c`, c: `\\"${ROOT}d` },
+  ],
+  ["that are names of fields", { [`${ROOT}a`]: `${ROOT}b`, deep: [{ [`${ROOT}c`]: 1 }] }],
+  ["that end with a backslash, and are empty", { a: `${ROOT}\\`, b: ROOT, c: "" }],
+  ["beside large integers", parseJson(`{"seed":12345678901234567890,"url":"${ROOT}é€😀"}`) as JsonObject],
+  ["in lists", { list: [`${ROOT}1`, `${ROOT}2`, [`${ROOT}3`]], text: "é" }],
+])("are found without parsing %s", async (_, output) => {
+  await outputFor("http://gateway:8080/run/a/b", { outputUrls: ["http://localhost:8080"] }, output);
 });

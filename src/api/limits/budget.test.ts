@@ -77,4 +77,34 @@ describe("a budget", () => {
     for (const { hold } of holds) hold[Symbol.dispose]();
     expect(bytes.held).toBe(0);
   });
+
+  it("lets those who can wait take a part as soon as there is room, in their order", async () => {
+    const bytes = budget(10, 100);
+    const first = bytes.acquire("ann", 8);
+    const taken: string[] = [];
+    const ask = (name: string, amount: number): Promise<Hold> => {
+      const hold = bytes.acquire("ann", 0);
+      return hold.resizeWithin(amount, 60_000).then(() => {
+        taken.push(name);
+        return hold;
+      });
+    };
+    const [six, five, two] = [ask("six", 6), ask("five", 5), ask("two", 2)];
+    await two;
+    expect(taken).toEqual(["two"]);
+    first.resize(2);
+    await six;
+    expect([taken, bytes.heldBy("ann")]).toEqual([["two", "six"], 10]);
+    (await six)[Symbol.dispose]();
+    await five;
+    expect([taken, bytes.heldBy("ann")]).toEqual([["two", "six", "five"], 9]);
+  });
+
+  it("refuses those who waited for room in vain, as any other", async () => {
+    const bytes = budget(10, 100);
+    bytes.acquire("ann", 8);
+    const hold = bytes.acquire("ann", 1);
+    await expect(hold.resizeWithin(3, 0)).rejects.toMatchObject({ code: "concurrent_requests_limit" });
+    expect(bytes.heldBy("ann")).toBe(9);
+  });
 });

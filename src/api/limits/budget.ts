@@ -1,4 +1,4 @@
-import { TemperaError } from "../../core/errors/tempera-error.ts";
+import { isTemperaError, TemperaError } from "../../core/errors/tempera-error.ts";
 
 export interface BudgetOptions {
   /** Names what is counted, in errors: "This would exceed your limit of 250 <things>." */
@@ -19,6 +19,11 @@ export interface Hold extends Disposable {
    * is the former one then. Less than before is never refused.
    */
   resize(amount: number): void;
+  /**
+   * Resizes as soon as there is room. Rejects as `resize` throws when there is none after `withinMs`, and
+   * when it is disposed of meanwhile.
+   */
+  resizeWithin(amount: number, withinMs: number): Promise<void>;
 }
 
 /**
@@ -28,6 +33,8 @@ export interface Hold extends Disposable {
 export class Budget {
   readonly #options: BudgetOptions;
   readonly #heldBy = new Map<string, number>();
+  /** Those who wait for room, in the order in which they came. */
+  readonly #waiting = new Set<() => void>();
   #held = 0;
 
   constructor(options: BudgetOptions) {
@@ -37,6 +44,11 @@ export class Budget {
   /** All that is held. */
   get held(): number {
     return this.#held;
+  }
+
+  /** The most that one owner may hold. */
+  get ofOwner(): number {
+    return this.#options.ofOwner();
   }
 
   /** Gives what one owner holds. */
@@ -61,6 +73,7 @@ export class Budget {
         this.#change(ownerId, next - held);
         held = next;
       },
+      resizeWithin: (next: number, withinMs: number) => this.#whenRoom(() => hold.resize(next), withinMs),
       [Symbol.dispose]: (): void => {
         if (!isOpen) return;
         hold.resize(0);
@@ -88,6 +101,35 @@ export class Budget {
     this.#held += by;
     if (held === 0) this.#heldBy.delete(ownerId);
     else this.#heldBy.set(ownerId, held);
+    if (by < 0) for (const wake of this.#waiting) wake();
+  }
+
+  /** Tries to take, again each time that something is given back. Rejects with the last refusal. */
+  async #whenRoom(take: () => void, withinMs: number): Promise<void> {
+    let isLate = false;
+    let wake = (): void => {};
+    const timer = setTimeout(() => {
+      isLate = true;
+      wake();
+    }, withinMs);
+    try {
+      for (;;) {
+        try {
+          return take();
+        } catch (error) {
+          if (isLate || !isTemperaError(error)) throw error;
+        }
+        await new Promise<void>((resolve) => {
+          wake = () => {
+            this.#waiting.delete(wake);
+            resolve();
+          };
+          this.#waiting.add(wake);
+        });
+      }
+    } finally {
+      clearTimeout(timer);
+    }
   }
 }
 

@@ -1,3 +1,4 @@
+import { LIMITS } from "../../core/limits.ts";
 import { Budget } from "./budget.ts";
 import { Turns } from "./turns.ts";
 
@@ -5,10 +6,12 @@ import { Turns } from "./turns.ts";
 export interface Budgets {
   /** WebSockets. */
   sockets: Budget;
-  /** Calls that are held open: runs, streams, status streams and uploads. */
+  /** Calls that are held open: runs, streams, status streams, uploads and large results. */
   openCalls: Budget;
   /** Bytes of bodies and messages that are in memory: arriving, waiting, or being worked on. */
   bodies: Budget;
+  /** Files on their way to an address: public ones have no other owner. */
+  files: Budget;
   /** The event loop, for work that would keep it from the others. */
   turns: Turns;
 }
@@ -38,7 +41,7 @@ export function createBudgets(limits: () => BudgetLimits, turns = new Turns()): 
       total: () => limits().socketsMax,
     }),
     openCalls: new Budget({
-      things: "runs, streams and uploads open at this gateway",
+      things: "runs, streams, uploads and large results open at this gateway",
       remedy: "Wait for one, or submit to the queue.",
       ofOwner: () => limits().openCallsOfOwnerMax,
       total: () => limits().openCallsMax,
@@ -49,6 +52,15 @@ export function createBudgets(limits: () => BudgetLimits, turns = new Turns()): 
       ofOwner: bodiesOfOwner,
       total: () => Math.max(limits().bodiesBytesMax, 2 * bodiesOfOwner()),
     }),
+    files: createFilesBudget(),
     turns,
   };
+}
+
+export function createFilesBudget(): Budget {
+  return new Budget({
+    things: "files on their way to your address",
+    remedy: "Wait until one has arrived.",
+    ofOwner: () => LIMITS.filesOfAddressMax,
+  });
 }

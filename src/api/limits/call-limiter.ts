@@ -34,7 +34,7 @@ export function createCallLimiter(
 }
 
 /** Names an address, in a form that no name of an owner has. */
-function senderOf(c: Context, trustProxy: boolean): string {
+export function senderOf(c: Context, trustProxy: boolean): string {
   const { forwardedFor, remoteAddress } = callOf(c);
   return `\0${networkOf(forwardedFor, remoteAddress, trustProxy)}`;
 }

@@ -1,5 +1,5 @@
 import { TemperaError } from "../../core/errors/tempera-error.ts";
-import { retrieve } from "../../core/files/stored-value.ts";
+import { retrieve, type ValueSource } from "../../core/files/stored-value.ts";
 import type { Flags } from "../../core/models/flags.ts";
 import { refuseDisabledEndpoint } from "../../core/models/refuse-disabled.ts";
 import { assertEndpointPermitted, type KeyPermissions } from "../../core/owners/key-permissions.ts";
@@ -24,7 +24,8 @@ export async function assertTargetsAvailable(
     registry,
     flags,
     permissions,
-  }: Pick<ApiDependencies, "objects" | "registry"> & {
+  }: Pick<ApiDependencies, "registry"> & {
+    objects: ValueSource;
     flags?: Flags;
     permissions?: KeyPermissions | undefined;
   },

@@ -2,11 +2,13 @@ import { retrieve } from "../../core/files/stored-value.ts";
 import type { Json, JsonObject, Stored } from "../../core/json/json.ts";
 import { namedFile } from "../admin/routes/files/named-file.ts";
 import type { ApiDependencies } from "../dependencies.ts";
+import type { StoredReader } from "../limits/counted-reads.ts";
 
-type Stores = Pick<ApiDependencies, "objects" | "files" | "clock">;
+/** The stores of outputs and of their files. */
+export type OutputStores = Pick<ApiDependencies, "files" | "clock"> & { objects: StoredReader };
 
 /** Tells whether an output can still be used: it exists, and so does every file of this server in it. */
-export async function isOutputAvailable(stores: Stores, output: Stored<JsonObject>): Promise<boolean> {
+export async function isOutputAvailable(stores: OutputStores, output: Stored<JsonObject>): Promise<boolean> {
   if ("ref" in output && !(await stores.objects.head(output.ref))) return false;
   const urls = urlsOf(await retrieve(stores.objects, output));
   const available = await Promise.all([...urls].map((url) => isFileAvailable(stores, url)));
@@ -24,7 +26,7 @@ function urlsOf(output: JsonObject): Set<string> {
   return urls;
 }
 
-async function isFileAvailable({ objects, files, clock }: Stores, url: string): Promise<boolean> {
+async function isFileAvailable({ objects, files, clock }: OutputStores, url: string): Promise<boolean> {
   const named = namedFile(url);
   if (!named) return true;
   if (named.kind === "artifact") return (await objects.head(named.key)) !== undefined;

@@ -15,7 +15,7 @@ import { pipelineRoute, type Registry } from "../../registry/registry.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import type { RequestValues } from "../limits/request-values.ts";
 import { assertTargetsAvailable } from "./assert-targets-available.ts";
-import { isOutputAvailable } from "./is-output-available.ts";
+import { isOutputAvailable, type OutputStores } from "./is-output-available.ts";
 import { fitsWorkflow, refuseLarge } from "./pipeline-job.ts";
 
 /** A pipeline's request that ran, with its nodes. */
@@ -48,7 +48,7 @@ interface NewRun {
  * owner.
  */
 export async function rerunJob(
-  api: Pick<ApiDependencies, "objects" | "files" | "clock" | "registry" | "findPipeline" | "flags">,
+  api: OutputStores & Pick<ApiDependencies, "registry" | "findPipeline" | "flags">,
   { job, nodes }: PreviousRun,
   { requestId, rerun, cache, storeIo, permissions, values }: NewRun,
 ): Promise<Pick<JobSpec, "input" | "pipeline" | "rerunOf">> {
@@ -124,7 +124,7 @@ function largeOverrides(bytesMax: number): TemperaError {
 
 /** Reads the overrides of the previous run. */
 async function overridesOf(
-  { objects }: Pick<ApiDependencies, "objects">,
+  { objects }: Pick<OutputStores, "objects">,
   { pipeline: { overrides = {}, overridesRef } }: PreviousRun["job"],
 ): Promise<Record<string, JsonObject>> {
   return overridesRef === undefined ? overrides : retrieve(objects, { ref: overridesRef });
@@ -156,7 +156,7 @@ async function inBatches<T, R>(all: readonly T[], work: (each: T) => Promise<R>)
 
 /** Filters the results that the previous run itself was given to those that are still available. */
 async function availableOf(
-  api: Pick<ApiDependencies, "objects" | "files" | "clock">,
+  api: OutputStores,
   results: Record<string, ReusedNode>,
 ): Promise<Record<string, ReusedNode>> {
   const all = Object.entries(results);
@@ -165,10 +165,7 @@ async function availableOf(
 }
 
 /** Gives a node's result under its name; none when it failed, was cancelled, or its files were deleted. */
-async function resultOf(
-  api: Pick<ApiDependencies, "objects" | "files" | "clock">,
-  { job, outcome }: PipelineRun,
-): Promise<[string, ReusedNode][]> {
+async function resultOf(api: OutputStores, { job, outcome }: PipelineRun): Promise<[string, ReusedNode][]> {
   if (!job.node || !outcome?.ok || !(await isOutputAvailable(api, outcome.output))) return [];
   const { requestId, endpoint, version } = job;
   // The input of a nested pipeline is completed from the node's, whose hash its record has.

@@ -76,6 +76,7 @@ beforeEach(() => {
     flags: { isOn: (kind: string, name: string) => !off.includes(`${kind} ${name}`) },
     storageDefaults: { of: () => ({}) },
     objects: { put: async () => {} },
+    budgets: wideBudgets(),
     files: {},
     clock: { nowMs: () => 1_000 },
     log: silent,

@@ -17,6 +17,7 @@ import type { ApiDependencies } from "../dependencies.ts";
 import { addressOf } from "../http/address.ts";
 import { answerJson } from "../http/answer-json.ts";
 import { readJsonBody } from "../http/read-body.ts";
+import { countedReads, type StoredReader } from "../limits/counted-reads.ts";
 import type { RequestValues } from "../limits/request-values.ts";
 import { PIPELINE_PRICE, PIPELINE_RETRY } from "../pipelines/pipeline-job.ts";
 import { type PreviousRun, rerunJob } from "../pipelines/rerun-job.ts";
@@ -43,6 +44,7 @@ type RerunApi = Pick<
   | "flags"
   | "claims"
   | "limits"
+  | "budgets"
   | "clock"
   | "log"
   | "bodyBytesMax"
@@ -81,7 +83,8 @@ export function createRerun(api: RerunApi) {
       await api.limits.checkStorage(caller);
       reservations.add(await api.limits.reserveSpend(caller, PIPELINE_PRICE));
       const previous = await readPreviousRun(api, found.requestId);
-      const job = await newJob(api, c, { caller, previous, rerun, values });
+      using reads = countedReads(api, caller.ownerId);
+      const job = await newJob(api, c, { caller, previous, rerun, values, objects: reads.objects });
       return { job, ignored: [], ...taken };
     });
     const queued = queueJob(api, submission, { claim });
@@ -98,7 +101,15 @@ async function newJob(
     previous,
     rerun,
     values,
-  }: { caller: Caller; previous: PreviousRun; rerun: Rerun; values: RequestValues },
+    objects,
+  }: {
+    caller: Caller;
+    previous: PreviousRun;
+    rerun: Rerun;
+    values: RequestValues;
+    /** Reads the stored parts of the previous run. */
+    objects: StoredReader;
+  },
 ): Promise<JobSpec> {
   const { ownerId, endpoint, version, taskQueue, modelDigest, timeouts } = previous.job;
   const webhook = api.webhookOf(c.req.query("fal_webhook"));
@@ -122,7 +133,7 @@ async function newJob(
     ...(webhook && { webhook }),
     retry: retryOf(PIPELINE_RETRY),
     timeouts,
-    ...(await rerunJob(api, previous, {
+    ...(await rerunJob({ ...api, objects }, previous, {
       requestId,
       rerun,
       cache,

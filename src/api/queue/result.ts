@@ -16,7 +16,7 @@ import { createFindRequest } from "../requests/find-request.ts";
  * status. 400 while the request is unfinished, 404 when it is unknown or another owner's.
  */
 export function createResult(
-  api: Pick<ApiDependencies, "clock" | "keyRing" | "events" | "requests" | "jobs" | "objects"> &
+  api: Pick<ApiDependencies, "clock" | "keyRing" | "events" | "requests" | "jobs" | "objects" | "budgets"> &
     OutputAddressDependencies,
 ) {
   const findRequest = createFindRequest(api);

@@ -1,4 +1,4 @@
-import { retrieve } from "../../core/files/stored-value.ts";
+import { retrieve, type ValueSource } from "../../core/files/stored-value.ts";
 import type { JsonObject } from "../../core/json/json.ts";
 import type { RequestEvent } from "../../core/requests/events.ts";
 import {
@@ -16,7 +16,10 @@ import type { ApiDependencies } from "../dependencies.ts";
  * completion, then one output or one error. Nodes whose events the log has lost are added from their records
  * before the end.
  */
-export function createPipelineStream(api: Pick<ApiDependencies, "objects" | "requests">, requestId: string) {
+export function createPipelineStream(
+  api: Pick<ApiDependencies, "requests"> & { objects: ValueSource },
+  requestId: string,
+) {
   const submitted = new Set<string>();
   const completed = new Set<string>();
 

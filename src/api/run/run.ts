@@ -92,12 +92,17 @@ export function createRun(api: RunApi) {
       appOf(endpoint),
     );
     const route = await findCallerRoute(api, caller, { endpoint, requestId: requestIdOf(c) });
-    using _open = api.budgets.openCalls.acquire(caller.ownerId);
-    if (c.req.method === "GET") await api.limits.countCall(caller);
-    const { claim, submission } = await begin(c, caller, route, endpoint);
-    giveBackBody(c);
-    if (claim?.existing?.state === "COMPLETED") return await replay(api, c, claim.existing);
-    return await answerWhenEnded(api, c, { findRequest, caller, submission, claim });
+    const open = api.budgets.openCalls.acquire(caller.ownerId);
+    try {
+      if (c.req.method === "GET") await api.limits.countCall(caller);
+      const { claim, submission } = await begin(c, caller, route, endpoint);
+      giveBackBody(c);
+      if (claim?.existing?.state === "COMPLETED") return await replay(api, c, claim.existing, open);
+      return await answerWhenEnded(api, c, { findRequest, caller, submission, claim, open });
+    } catch (error) {
+      open[Symbol.dispose]();
+      throw error;
+    }
   };
 }
 
@@ -107,6 +112,8 @@ interface PendingRun {
   /** The job to start; absent when an idempotency key named one that runs already. */
   submission: Submission | undefined;
   claim: ClaimedRequest | undefined;
+  /** The open call, which ends with the answer. */
+  open: Disposable;
 }
 
 /** Checks the input of a new job and acquires a concurrency slot of its owner. */
@@ -127,7 +134,7 @@ function prepare(
 async function answerWhenEnded(
   api: RunApi,
   c: Context,
-  { findRequest, caller, submission, claim }: PendingRun,
+  { findRequest, caller, submission, claim, open }: PendingRun,
 ): Promise<Response> {
   const requestId = requestIdOf(c);
   const stop = new AbortController();
@@ -153,7 +160,8 @@ async function answerWhenEnded(
     const { outcome, worker } = await waitForEnd(first, events);
     queued?.markEnded();
     const servedFrom = worker === undefined ? {} : { "x-fal-served-from": worker };
-    return await answerOutcome(c, api, { outcome, ownerId: caller.ownerId }, { ...headers, ...servedFrom });
+    const sent = { outcome, ownerId: caller.ownerId, open };
+    return await answerOutcome(c, api, sent, { ...headers, ...servedFrom });
   } finally {
     // After the answer, which does not depend on it.
     setImmediate(() => {
@@ -189,11 +197,12 @@ async function replay(
   api: RunApi,
   c: Context,
   { requestId, ownerId, outcome }: FoundRequest,
+  open: Disposable,
 ): Promise<Response> {
   const known =
     outcome ??
     (await api.events.outcome(requestId).catch(() => undefined))?.outcome ??
     (await api.jobs.outcome(requestId));
   if (!known) throw new TemperaError("store_unavailable", "The result cannot be read right now. Try again.");
-  return answerOutcome(c, api, { outcome: known, ownerId }, { [REPLAYED_HEADER]: "true" });
+  return answerOutcome(c, api, { outcome: known, ownerId, open }, { [REPLAYED_HEADER]: "true" });
 }

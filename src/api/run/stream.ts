@@ -25,6 +25,7 @@ import { dropBody } from "../http/read-body.ts";
 import { REQUEST_ID_HEADER, requestIdOf, setRequestId } from "../http/request-id.ts";
 import { sseStream } from "../http/sse-stream.ts";
 import { acquireSlot } from "../limits/acquire-slot.ts";
+import { type CountedReads, countedReads } from "../limits/counted-reads.ts";
 import { findCallerRoute } from "../requests/caller-route.ts";
 import { createFindRequest } from "../requests/find-request.ts";
 import { queueJob } from "../requests/queue-job.ts";
@@ -99,9 +100,10 @@ export function createStream(api: RunApi) {
         : await begin(context, c, { caller, route, disconnected });
       setRequestId(c, job.requestId);
       onAbort(disconnected.signal, () => void cancelUnlessResumed(api, job));
-      const translate = translatorFor(api, route, job);
+      const reads = countedReads(api, caller.ownerId);
+      const translate = translatorFor({ ...api, objects: reads.objects }, route, job);
       const address = (body: JsonObject): JsonObject => followCaller(c, api, body, caller.ownerId);
-      const sent = encodeEvents(api, job, { events, translate, address });
+      const sent = encodeEvents(api, job, { events, translate, address, reads });
       return c.body(sseStream(sent, disconnected, open), 200, {
         ...SSE_HEADERS,
         [REQUEST_ID_HEADER]: job.requestId,
@@ -189,8 +191,11 @@ async function resume(
   };
 }
 
+/** The stores of what events refer to. */
+type StreamedReads = Pick<RunApi, "requests"> & Pick<CountedReads, "objects">;
+
 /** The stream of a pipeline shows its nodes, the stream of a model its steps. */
-function translatorFor(api: RunApi, route: Route, { requestId, sentEvents }: StreamedJob): Translate {
+function translatorFor(api: StreamedReads, route: Route, { requestId, sentEvents }: StreamedJob): Translate {
   if (!route.pipeline) return (event) => translateModelEvent(api, event);
   const { markSent, translate } = createPipelineStream(api, requestId);
   for (const event of sentEvents) markSent(event);
@@ -198,7 +203,7 @@ function translatorFor(api: RunApi, route: Route, { requestId, sentEvents }: Str
 }
 
 async function* translateModelEvent(
-  { objects }: Pick<RunApi, "objects">,
+  { objects }: Pick<StreamedReads, "objects">,
   event: RequestEvent,
 ): AsyncGenerator<JsonObject> {
   if (event.type !== "done") {
@@ -211,25 +216,31 @@ async function* translateModelEvent(
   else yield streamErrorEvent(falError(outcome.error, { userTimeout: outcome.userTimeout === true }));
 }
 
-/** Encodes a job's events as server-sent events. */
+/** Encodes a job's events as server-sent events. A large one counts until the caller has taken it. */
 async function* encodeEvents(
-  { log }: Pick<RunApi, "log">,
-  { requestId }: StreamedJob,
+  { log, budgets }: Pick<RunApi, "log" | "budgets">,
+  { requestId, caller }: StreamedJob,
   {
     events,
     translate,
     address,
+    reads,
   }: {
     events: ReturnType<typeof follow>;
     translate: Translate;
     address: (body: JsonObject) => JsonObject;
+    reads: CountedReads;
   },
 ): AsyncGenerator<string> {
   try {
     yield SSE_OPEN;
     for await (const { id, event } of events) {
       const eventId = id === undefined ? undefined : streamEventId(requestId, id);
-      for await (const body of translate(event)) yield sseEvent(address(body), eventId);
+      for await (const body of translate(event)) {
+        const encode = () => sseEvent(address(body), eventId);
+        yield reads.hasRead ? await budgets.turns.resume(caller.ownerId, encode) : encode();
+        reads.release();
+      }
     }
   } catch (error) {
     // A broken connection would end the process of a JavaScript client (contract §4.2, S7).
@@ -237,6 +248,7 @@ async function* encodeEvents(
     const info = isTemperaError(error) ? errorInfo(error) : errorInfo(new TemperaError("server_error"));
     yield sseEvent(streamErrorEvent(falError(info)));
   } finally {
+    reads[Symbol.dispose]();
     void events.return(undefined);
   }
 }

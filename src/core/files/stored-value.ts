@@ -76,26 +76,39 @@ async function putValue(
   return { ref };
 }
 
+/** The objects of stored values, as their reader has them. */
+export type ValueSource = Pick<ObjectStore, "get"> & {
+  /** Parses a large value when it is its turn. @default at once */
+  inTurn?<T>(parse: () => T): Promise<T>;
+};
+
 /**
  * Reads a stored value. Rejects with `payload_gone` when it was deleted, and with `store_unavailable` when it
  * cannot be read completely.
  */
-export async function retrieve<T>(objects: Pick<ObjectStore, "get">, stored: Stored<T>): Promise<T> {
+export async function retrieve<T>(objects: ValueSource, stored: Stored<T>): Promise<T> {
   if ("inline" in stored) return stored.inline;
-  const found = await objects.get(stored.ref);
-  if (!found && (stored.ref === TOMBSTONE.ref || isTransient(stored))) throw new TemperaError("payload_gone");
-  if (!found) throw new TemperaError("store_unavailable", `The object store has no object ${stored.ref}.`);
+  const bytes = await retrieveJson(objects, stored.ref);
+  const parse = () => parseJson(bytes.toString("utf8")) as T;
+  return objects.inTurn ? objects.inTurn(parse) : parse();
+}
+
+/** Reads the JSON of a value that is stored as an object. Rejects as `retrieve` does. */
+export async function retrieveJson(objects: Pick<ObjectStore, "get">, ref: string): Promise<Buffer> {
+  const found = await objects.get(ref);
+  if (!found && (ref === TOMBSTONE.ref || isTransient({ ref }))) throw new TemperaError("payload_gone");
+  if (!found) throw new TemperaError("store_unavailable", `The object store has no object ${ref}.`);
   const chunks: Buffer[] = [];
   try {
     for await (const chunk of found.body) chunks.push(chunk as Buffer);
   } catch (error) {
     throw new TemperaError(
       "store_unavailable",
-      `Reading ${stored.ref} from the object store was interrupted (${(error as Error).message}).`,
+      `Reading ${ref} from the object store was interrupted (${(error as Error).message}).`,
       {
         cause: error,
       },
     );
   }
-  return parseJson(Buffer.concat(chunks).toString("utf8")) as T;
+  return Buffer.concat(chunks);
 }
