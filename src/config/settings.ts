@@ -212,16 +212,16 @@ export const SETTINGS = {
       "TEMPERA_RUNS_MAX",
       number(z.number().int().min(1).max(100_000)),
       1000,
-      "Runs, streams, status streams, uploads and large results that one owner may have open at one gateway; " +
-        "further ones get 429. A quarter of `server.openCallsMax`, so that others are served beside it.",
+      "Runs, streams, status streams, uploads and large results that one owner may have open at one " +
+        "gateway; further ones get 429. A quarter of `server.openCallsMax`, so that others are served beside it.",
       { unit: "runs", live: true },
     ),
     openCallsMax: setting(
       "TEMPERA_OPEN_CALLS_MAX",
       number(z.number().int().min(1).max(1_000_000)),
       4000,
-      "Runs, streams, status streams, uploads and large results that one gateway holds open, of all owners; " +
-        "further ones get 503. Each has a connection, and a descriptor.",
+      "Runs, streams, status streams, uploads and large results that one gateway holds open, of all " +
+        "owners; further ones get 503. Each has a connection, and a descriptor.",
       { unit: "calls", live: true },
     ),
     bodiesBytesMax: setting(

@@ -140,6 +140,16 @@ export const LIMITS = {
    * hundred; each holds a descriptor of the object store.
    */
   filesOfAddressMax: 1_000,
+  /** Look-ups in PostgreSQL at a time for callers without a key: half of a pool, which keys need too. */
+  keylessLookupsMax: 5,
+  /** Unknown workflows that one address may ask for without a key, in `unknownWorkflowsWindowMs`. */
+  unknownWorkflowsMax: 60,
+  /** Length of that window. */
+  unknownWorkflowsWindowMs: 30_000,
+  /** Time for which a workflow that is not public, or does not exist, is so for callers without a key. */
+  unknownWorkflowMs: 2_000,
+  /** Such workflows that a gateway knows. */
+  unknownWorkflowsCachedMax: 10_000,
   /**
    * HTTP/2: concurrent streams of one connection. A hundred is the least that RFC 9113 recommends, and more
    * than any page has open; callers with more open further connections.

@@ -1,5 +1,6 @@
 import { Hono } from "hono";
 import { describe, expect, it } from "vitest";
+import { wideBudgets } from "../../../tests/setup/wide-budgets.ts";
 import { TemperaError } from "../../core/errors/tempera-error.ts";
 import type { FileRecord } from "../../core/files/file.ts";
 import { LIMITS } from "../../core/limits.ts";
@@ -32,6 +33,7 @@ it.each([
     tokens: { verify: refuse },
     clock: { nowMs: () => 0 },
     uploadSecret: Buffer.alloc(32),
+    budgets: wideBudgets(),
   } as unknown as Parameters<typeof createFile>[0] & Parameters<typeof createFindReadable>[0];
   const file = createFile(api, createFindReadable(api));
   const app = new Hono();

@@ -50,7 +50,7 @@ export function createArtifact(sender: FileSender) {
  * ignored.
  */
 export function createFile(
-  api: Pick<ApiDependencies, "keyRing" | "tokens" | "clock" | "uploadSecret"> & FileSender,
+  api: Pick<ApiDependencies, "keyRing" | "tokens" | "clock" | "uploadSecret" | "budgets"> & FileSender,
   findReadable: FindReadable,
 ) {
   const callerOf = createFileCaller(api);
@@ -70,7 +70,9 @@ export function createFile(
     return [caller?.ownerId, signed].filter((ownerId) => ownerId !== undefined);
   };
   return async (c: Context, { fileId, name }: { fileId: string; name: string }): Promise<Response> => {
-    const file = await findReadable(fileId, () => identitiesOf(c, fileId));
+    const file = await api.budgets.lookups.run(senderOf(c, api.trustProxy === true), 1, () =>
+      findReadable(fileId, () => identitiesOf(c, fileId)),
+    );
     if (file.name !== name) throw new TemperaError("file_unknown");
     const { stored, objectKey: key, contentType, lifecycle } = file;
     const left =

@@ -1,3 +1,4 @@
+import { FairSemaphore } from "../../core/concurrency/fair-semaphore.ts";
 import { LIMITS } from "../../core/limits.ts";
 import { Budget } from "./budget.ts";
 import { Turns } from "./turns.ts";
@@ -12,6 +13,8 @@ export interface Budgets {
   bodies: Budget;
   /** Files on their way to an address: public ones have no other owner. */
   files: Budget;
+  /** The connections to PostgreSQL for callers without a key, whose addresses take turns. */
+  lookups: FairSemaphore;
   /** The event loop, for work that would keep it from the others. */
   turns: Turns;
 }
@@ -53,6 +56,7 @@ export function createBudgets(limits: () => BudgetLimits, turns = new Turns()): 
       total: () => Math.max(limits().bodiesBytesMax, 2 * bodiesOfOwner()),
     }),
     files: createFilesBudget(),
+    lookups: new FairSemaphore(LIMITS.keylessLookupsMax),
     turns,
   };
 }

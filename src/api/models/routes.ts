@@ -1,7 +1,9 @@
 /** The descriptions of models for programs: OpenAPI documents and `llms.txt`. */
 
 import type { Context, Hono } from "hono";
-import { TemperaError } from "../../core/errors/tempera-error.ts";
+import { LRUCache } from "lru-cache";
+import { isTemperaError, TemperaError } from "../../core/errors/tempera-error.ts";
+import { LIMITS } from "../../core/limits.ts";
 import { type DescribedModel, llmsText, openapiDocument } from "../../fal/index.ts";
 import type { Registry, Route } from "../../registry/registry.ts";
 import { callOf } from "../auth/call.ts";
@@ -10,11 +12,12 @@ import { addressOf, rawPath } from "../http/address.ts";
 import { answerJson } from "../http/answer-json.ts";
 import { methodNotAllowed } from "../http/method-not-allowed.ts";
 import { REQUEST_ID_HEADER, requestIdOf } from "../http/request-id.ts";
+import { senderOf } from "../limits/call-limiter.ts";
 import { findCallerRoute } from "../requests/caller-route.ts";
 
 type ModelsApi = Pick<
   ApiDependencies,
-  "registry" | "findPipeline" | "flags" | "keyRing" | "publicUrl" | "log"
+  "registry" | "findPipeline" | "flags" | "keyRing" | "publicUrl" | "log" | "budgets" | "trustProxy"
 >;
 
 const OPENAPI_PATH = "/api/openapi/queue/openapi.json";
@@ -35,17 +38,19 @@ export function modelRoutes(app: Hono, api: ModelsApi): void {
     web: addressOf(c, "web", api.publicUrl),
   });
 
+  const findModel = createFindModel(api);
+
   app.get(OPENAPI_PATH, async (c) => {
     const endpoint = c.req.query("endpoint_id");
     if (endpoint === undefined)
       throw new TemperaError("path_unknown", "Name the model in the query: ?endpoint_id=owner/alias");
-    return answerJson(c, openapiDocument(await findModel(api, c, endpoint), addresses(c)));
+    return answerJson(c, openapiDocument(await findModel(c, endpoint), addresses(c)));
   });
   app.get("/models/*", async (c) => {
     const endpoint = LLMS_PATH.exec(rawPath(c))?.[1];
     if (endpoint === undefined)
       throw new TemperaError("path_unknown", `Path ${c.req.path.slice(0, 200)} not found`);
-    return answerText(c, llmsText(await findModel(api, c, endpoint), addresses(c)));
+    return answerText(c, llmsText(await findModel(c, endpoint), addresses(c)));
   });
   app.get("/llms.txt", (c) => answerText(c, listModels(api.registry, addresses(c).web)));
 
@@ -56,13 +61,55 @@ export function modelRoutes(app: Hono, api: ModelsApi): void {
   app.all("/llms.txt", wrongMethod);
 }
 
-async function findModel(api: ModelsApi, c: Context, endpoint: string): Promise<DescribedModel> {
-  const authorization = c.req.header("authorization");
-  const caller =
-    authorization !== undefined && endpoint.startsWith("workflows/")
-      ? await api.keyRing.authenticate(authorization, callOf(c))
-      : ANONYMOUS;
-  return describedBy(await findCallerRoute(api, caller, { endpoint, requestId: requestIdOf(c) }));
+/**
+ * Finds the model, or the saved workflow, that a caller asks about. For callers without a key, workflows are
+ * looked up a few at a time, and addresses take turns. Rejects as `findCallerRoute` does, and with
+ * `rate_limited` for an address that asks for many workflows that it cannot see.
+ */
+function createFindModel(api: ModelsApi): (c: Context, endpoint: string) => Promise<DescribedModel> {
+  const find = async (c: Context, endpoint: string, caller: { ownerId: string }) =>
+    describedBy(await findCallerRoute(api, caller, { endpoint, requestId: requestIdOf(c) }));
+  const unknown = new LRUCache<string, TemperaError>({
+    max: LIMITS.unknownWorkflowsCachedMax,
+    ttl: LIMITS.unknownWorkflowMs,
+  });
+  /** The unknown workflows that an address has asked for. */
+  const asked = new LRUCache<string, number>({
+    max: LIMITS.authFailureAddressesMax,
+    ttl: LIMITS.unknownWorkflowsWindowMs,
+    noUpdateTTL: true,
+  });
+
+  const findPublic = async (c: Context, endpoint: string, sender: string): Promise<DescribedModel> => {
+    const known = unknown.get(endpoint);
+    if (known) throw known;
+    // Counted in its turn, since many calls may have come at once.
+    const count = asked.get(sender) ?? 0;
+    if (count >= LIMITS.unknownWorkflowsMax)
+      throw new TemperaError(
+        "rate_limited",
+        `Your address asked for ${count} workflows that are not public or do not exist. ` +
+          "Try again in half a minute, or send your key.",
+        { retryAfterMs: LIMITS.unknownWorkflowsWindowMs },
+      );
+    try {
+      return await find(c, endpoint, ANONYMOUS);
+    } catch (error) {
+      if (!isTemperaError(error) || error.code === "store_unavailable") throw error;
+      unknown.set(endpoint, error);
+      asked.set(sender, (asked.get(sender) ?? 0) + 1);
+      throw error;
+    }
+  };
+
+  return async (c, endpoint) => {
+    if (!endpoint.startsWith("workflows/")) return find(c, endpoint, ANONYMOUS);
+    const authorization = c.req.header("authorization");
+    if (authorization !== undefined)
+      return find(c, endpoint, await api.keyRing.authenticate(authorization, callOf(c)));
+    const sender = senderOf(c, api.trustProxy === true);
+    return api.budgets.lookups.run(sender, 1, () => findPublic(c, endpoint, sender));
+  };
 }
 
 function describedBy({ model, pipeline }: Route): DescribedModel {

@@ -39,10 +39,10 @@ export function pipelineRoutes(
   });
   const readBody = (c: Context) => readJsonBody(c, LIMITS.pipelineBodyBytesMax, LIMITS.pipelineBodyFieldsMax);
 
-  const list = async (c: Context, { ownerId }: Caller): Promise<Response> => {
+  const list = async (c: Context, caller: Caller): Promise<Response> => {
     const page = countOf(c, "page", 1, PAGE_MAX);
     const size = countOf(c, "size", PAGE_SIZE, PAGE_SIZE_MAX);
-    const { items, total } = await api.pipelines.list({ ownerId, limit: size, offset: (page - 1) * size });
+    const { items, total } = await service.list(caller, { limit: size, offset: (page - 1) * size });
     return answerJson(c, {
       items: items.map(restWorkflowItem),
       total,

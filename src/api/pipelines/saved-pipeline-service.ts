@@ -2,8 +2,9 @@ import { TemperaError } from "../../core/errors/tempera-error.ts";
 import type { Json, JsonObject } from "../../core/json/json.ts";
 import { LIMITS } from "../../core/limits.ts";
 import { EXECUTE } from "../../core/models/endpoint.ts";
-import { assertEndpointPermitted } from "../../core/owners/key-permissions.ts";
+import { assertEndpointPermitted, isEndpointPermitted } from "../../core/owners/key-permissions.ts";
 import type { CompiledGraph, ParsedGraph } from "../../core/pipelines/parsed-graph.ts";
+import type { PipelineQuery } from "../../core/pipelines/pipeline-store.ts";
 import { type PipelineName, type SavedPipeline, savedEndpoint } from "../../core/pipelines/saved-pipeline.ts";
 import { readNewWorkflow, readWorkflowChange } from "../../fal/workflow-record.ts";
 import { createInputCheck } from "../../registry/input-check.ts";
@@ -36,7 +37,11 @@ export interface SavedPipelineService {
   remove(caller: Caller, name: PipelineName): Promise<void>;
   /** Finds a pipeline of the caller, or a public one. Rejects with `pipeline_unknown`. */
   show(caller: Caller, name: PipelineName, version?: number): Promise<SavedPipeline>;
+  /** Lists the caller's pipelines that its key may call, newest first, with the total of all pages. */
+  list(caller: Caller, query: OwnQuery): ReturnType<ServiceApi["pipelines"]["list"]>;
 }
+
+type OwnQuery = Omit<PipelineQuery, "ownerId">;
 
 type ServiceApi = Pick<ApiDependencies, "pipelines" | "checkDefinition" | "clock">;
 
@@ -61,7 +66,21 @@ export function createSavedPipelineService(api: ServiceApi): SavedPipelineServic
         throw new TemperaError("pipeline_unknown");
       return saved;
     },
+
+    list: (caller, query) => listPermitted(api, caller, query),
   };
+}
+
+async function listPermitted(
+  { pipelines }: ServiceApi,
+  { ownerId, permissions }: Caller,
+  query: OwnQuery,
+): ReturnType<ServiceApi["pipelines"]["list"]> {
+  if (!permissions?.endpoints) return pipelines.list({ ...query, ownerId });
+  // An owner has few, so a key's are chosen here.
+  const { items } = await pipelines.list({ ...query, ownerId, limit: LIMITS.pipelinesOfOwnerMax, offset: 0 });
+  const permitted = items.filter((item) => isEndpointPermitted(permissions, savedEndpoint(item)));
+  return { items: permitted.slice(query.offset, query.offset + query.limit), total: permitted.length };
 }
 
 async function checkNew(api: ServiceApi, caller: Caller, body: Json): Promise<CheckedChange> {

@@ -93,14 +93,14 @@ type Service = ReturnType<typeof createSavedPipelineService>;
  */
 export function addWorkflowRoutes(addRoute: AddRoute, api: Dependencies): void {
   const service = createSavedPipelineService(api);
-  addListRoute(addRoute, api);
+  addListRoute(addRoute, service);
   addCreateRoute(addRoute, service);
   addShowRoute(addRoute, service);
   addChangeRoute(addRoute, service);
   addRemoveRoute(addRoute, service);
 }
 
-function addListRoute(addRoute: AddRoute, { pipelines }: Dependencies): void {
+function addListRoute(addRoute: AddRoute, service: Service): void {
   addRoute(
     {
       method: "get",
@@ -119,10 +119,9 @@ function addListRoute(addRoute: AddRoute, { pipelines }: Dependencies): void {
       }),
       response: z.object({ workflows: z.array(ITEM), total: z.number() }),
     },
-    async ({ caller: { ownerId }, query: { search, used_endpoint_ids = [] } }) => {
+    async ({ caller, query: { search, used_endpoint_ids = [] } }) => {
       const calls = [used_endpoint_ids].flat().flatMap((ids) => ids.split(",").filter((id) => id !== ""));
-      const { items, total } = await pipelines.list({
-        ownerId,
+      const { items, total } = await service.list(caller, {
         ...(search && { search }),
         ...(calls.length > 0 && { calls }),
         limit: LIMITS.pipelinesOfOwnerMax,
