@@ -1,6 +1,8 @@
 import { Readable } from "node:stream";
-import { describe, expect, it } from "vitest";
+import { beforeEach, describe, expect, it, vi } from "vitest";
+import { findNearestName } from "../../core/errors/nearest-name.ts";
 import { TOMBSTONE } from "../../core/files/transient.ts";
+import { inputHash } from "../../core/json/input-hash.ts";
 import type { JsonObject, Stored } from "../../core/json/json.ts";
 import { LIMITS } from "../../core/limits.ts";
 import type { PipelinePart, ReusedNode } from "../../core/pipelines/pipeline.ts";
@@ -8,6 +10,10 @@ import type { PipelineRun } from "../../core/pipelines/pipeline-run-store.ts";
 import { type JobSpec, refsOf } from "../../core/requests/job.ts";
 import { RequestValues, type ValuePorts } from "../limits/request-values.ts";
 import { type PreviousRun, rerunJob } from "./rerun-job.ts";
+
+vi.mock("../../core/errors/nearest-name.ts", { spy: true });
+vi.mock("../../core/json/input-hash.ts", { spy: true });
+beforeEach(() => void vi.clearAllMocks());
 
 const ID = "019a1b2c-0000-7000-8000-000000000001";
 
@@ -74,8 +80,17 @@ const previous = (nodes: PipelineRun[], part: Partial<PipelinePart> = {}): Previ
 const request = { requestId: "new", rerun: { input: {}, nodes: {} }, cache: true };
 
 type Api = ReturnType<typeof createApi>["api"];
-const runAgain = (api: Api, run: PreviousRun, again: Omit<Parameters<typeof rerunJob>[2], "values">) =>
-  rerunJob(api, run, { ...again, values: new RequestValues(api as unknown as ValuePorts, "ann") });
+type Again = Parameters<typeof rerunJob>[2];
+const runAgain = (
+  api: Api,
+  run: PreviousRun,
+  again: Omit<Again, "values" | "inTurn"> & Partial<Pick<Again, "inTurn">>,
+) =>
+  rerunJob(api, run, {
+    inTurn: async (work) => work(),
+    ...again,
+    values: new RequestValues(api as unknown as ValuePorts, "ann"),
+  });
 
 describe("the job of a rerun", () => {
   it("has the input of the first run, the results of its nodes, and a new deadline", async () => {
@@ -271,5 +286,45 @@ describe("the job of a rerun", () => {
     ).rejects.toMatchObject({
       faults: [{ loc: ["body", "overrides", "nodes"] }],
     });
+  });
+});
+
+describe("the work for a rerun", () => {
+  const unknown = Object.fromEntries(Array.from({ length: 1_000 }, (_, at) => [`field_${at}`, 1]));
+  const input = { type: "object", properties: { prompt: { type: "string" } } };
+  const callees = { inline: { "t/a": { kind: "pipeline", input } } } as unknown as PipelinePart["callees"];
+  const again = { ...request, rerun: { input: {}, nodes: { "1": unknown } } };
+
+  it("compares as many unknown fields with the names that there are as are answered", async () => {
+    const { api } = createApi();
+    await expect(runAgain(api, previous([node("1", {})], { callees }), again)).rejects.toMatchObject({
+      code: "input_invalid",
+      faults: { length: LIMITS.inputFaultsMax },
+    });
+    expect(findNearestName).toHaveBeenCalledTimes(LIMITS.inputFaultsMax);
+  });
+
+  it("compares them in the turn of its owner", async () => {
+    const { api } = createApi();
+    const compared: number[] = [];
+    const inTurn: Again["inTurn"] = async (work) => {
+      try {
+        return await work();
+      } finally {
+        compared.push(vi.mocked(findNearestName).mock.calls.length);
+      }
+    };
+    await expect(
+      runAgain(api, previous([node("1", {})], { callees }), { ...again, inTurn }),
+    ).rejects.toMatchObject({ code: "input_invalid" });
+    expect(compared).toContain(LIMITS.inputFaultsMax);
+  });
+
+  it("hashes the inputs of nodes with the hash of the runtime, not with that of workflows", async () => {
+    const { api, read } = createApi();
+    const job = await runAgain(api, previous([node("1", {})]), request);
+    expect(inputHash).not.toHaveBeenCalled();
+    const kept = read<Record<string, ReusedNode>>(job.pipeline?.kept as Stored<Record<string, ReusedNode>>);
+    expect(kept["1"]?.inputHash).toBe(inputHash({ n: "1" }));
   });
 });

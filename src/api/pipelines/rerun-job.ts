@@ -1,22 +1,22 @@
-import { findNearestName } from "../../core/errors/nearest-name.ts";
-import { type InputFault, TemperaError } from "../../core/errors/tempera-error.ts";
+import type { TemperaError } from "../../core/errors/tempera-error.ts";
 import { retrieve } from "../../core/files/stored-value.ts";
 import { transientKey } from "../../core/files/transient.ts";
 import { writeJson } from "../../core/json/exact-json.ts";
-import { inputHash } from "../../core/json/input-hash.ts";
 import type { JsonObject } from "../../core/json/json.ts";
+import { nativeInputHash } from "../../core/json/native-input-hash.ts";
 import { LIMITS } from "../../core/limits.ts";
 import type { KeyPermissions } from "../../core/owners/key-permissions.ts";
 import type { CallTarget, PipelinePart, PipelinePlan, ReusedNode } from "../../core/pipelines/pipeline.ts";
 import type { PipelineRun } from "../../core/pipelines/pipeline-run-store.ts";
 import type { JobSpec } from "../../core/requests/job.ts";
 import type { Rerun } from "../../fal/index.ts";
-import { pipelineRoute, type Registry } from "../../registry/registry.ts";
+import { pipelineRoute } from "../../registry/registry.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import type { RequestValues } from "../limits/request-values.ts";
 import { assertTargetsAvailable } from "./assert-targets-available.ts";
 import { isOutputAvailable, type OutputStores } from "./is-output-available.ts";
 import { fitsWorkflow, refuseLarge } from "./pipeline-job.ts";
+import { faulty, refuseUnknown, refuseUnknownFields } from "./rerun-faults.ts";
 
 /** A pipeline's request that ran, with its nodes. */
 export interface PreviousRun {
@@ -34,6 +34,8 @@ interface NewRun {
   permissions?: KeyPermissions | undefined;
   /** Stores what is new. */
   values: RequestValues;
+  /** Does work on the call's body, in its owner's turn when that is large. */
+  inTurn: <T>(work: () => T | Promise<T>) => Promise<T>;
 }
 
 /**
@@ -50,7 +52,7 @@ interface NewRun {
 export async function rerunJob(
   api: OutputStores & Pick<ApiDependencies, "registry" | "findPipeline" | "flags">,
   { job, nodes }: PreviousRun,
-  { requestId, rerun, cache, storeIo, permissions, values }: NewRun,
+  { requestId, rerun, cache, storeIo, permissions, values, inTurn }: NewRun,
 ): Promise<Pick<JobSpec, "input" | "pipeline" | "rerunOf">> {
   const { plan, callees, depth } = job.pipeline;
   // First, because the other stored parts were deleted together with the input.
@@ -72,13 +74,13 @@ export async function rerunJob(
   ]);
   refuseUnknown(endpoints, rerun);
   const targets = await retrieve<Record<string, CallTarget>>(api.objects, callees);
-  refuseUnknownFields(api.registry, { endpoints, targets }, rerun);
+  await inTurn(() => refuseUnknownFields(api.registry, { endpoints, targets }, rerun));
   const overrides = merge(await overridesOf(api, job), rerun.nodes);
   refuseLargeOverrides(overrides);
   const input =
     Object.keys(rerun.input).length === 0
       ? firstInput
-      : await changedInput(api, job, firstInput, rerun.input);
+      : await inTurn(() => changedInput(api, job, firstInput, rerun.input));
   refuseLarge(input);
   const slimmed = await slim(values, results);
   const [storedInput, storedResults] = await Promise.all([
@@ -169,7 +171,7 @@ async function resultOf(api: OutputStores, { job, outcome }: PipelineRun): Promi
   if (!job.node || !outcome?.ok || !(await isOutputAvailable(api, outcome.output))) return [];
   const { requestId, endpoint, version } = job;
   // The input of a nested pipeline is completed from the node's, whose hash its record has.
-  const hash = job.pipeline?.givenHash ?? inputHash(await retrieve<JsonObject>(api.objects, job.input));
+  const hash = job.pipeline?.givenHash ?? nativeInputHash(await retrieve<JsonObject>(api.objects, job.input));
   return [[job.node.id, { requestId, endpoint, version, inputHash: hash, output: outcome.output }]];
 }
 
@@ -198,46 +200,6 @@ async function slim(
  */
 const nodesOf = (plan: PipelinePlan): [string, string][] =>
   "graph" in plan ? plan.graph.nodes.map(({ id, endpoint }) => [id, endpoint]) : [];
-
-function refuseUnknown(known: ReadonlyMap<string, string>, { from, nodes }: Rerun): void {
-  const names = [...known.keys()].slice(0, 20).join(", ");
-  const msg = `Value error, the request has no such node${names && `; it has ${names}`}`;
-  const faults: InputFault[] = Object.keys(nodes)
-    .filter((node) => !known.has(node))
-    .map((node) => ({ loc: ["body", "overrides", "nodes", node], msg, type: "value_error" }));
-  if (from !== undefined && !known.has(from))
-    faults.unshift({ loc: ["body", "from"], msg, type: "value_error" });
-  if (faults.length > 0) throw faulty(faults.slice(0, LIMITS.inputFaultsMax));
-}
-
-/** Refuses fields that the model or pipeline of a node does not have: the change would do nothing. */
-function refuseUnknownFields(
-  registry: Pick<Registry, "find">,
-  {
-    endpoints,
-    targets,
-  }: { endpoints: ReadonlyMap<string, string>; targets: Readonly<Record<string, CallTarget>> },
-  { nodes }: Rerun,
-): void {
-  const faults = Object.entries(nodes).flatMap(([node, fields]): InputFault[] => {
-    const endpoint = endpoints.get(node) ?? "";
-    const target = Object.hasOwn(targets, endpoint) ? targets[endpoint] : undefined;
-    if (!target) return [];
-    const input =
-      target.kind === "pipeline" ? target.input : registry.find(endpoint, target.version)?.schemas?.input;
-    if (!input?.properties || (input.additionalProperties ?? false) !== false) return [];
-    const names = Object.keys(input.properties);
-    return Object.keys(fields)
-      .filter((name) => !names.includes(name))
-      .map((name) => {
-        const nearest = findNearestName(name, names);
-        const remedy = nearest === undefined ? "" : `; did you mean '${nearest}'?`;
-        const msg = `Value error, ${endpoint} has no such field${remedy}`;
-        return { loc: ["body", "overrides", "nodes", node, name], msg, type: "value_error" };
-      });
-  });
-  if (faults.length > 0) throw faulty(faults.slice(0, LIMITS.inputFaultsMax));
-}
 
 /** Merges the overrides of a rerun into those of the run that it repeats. */
 const merge = (
@@ -268,7 +230,7 @@ async function changedInput(
     throw faulty(checked.faults.map((fault) => ({ ...fault, loc: inBody(fault.loc) })));
   if (checked.ignored.length > 0) {
     throw faulty(
-      checked.ignored.map((name) => ({
+      checked.ignored.slice(0, LIMITS.inputFaultsMax).map((name) => ({
         loc: inBody(["body", name]),
         msg: "Value error, the pipeline has no such field",
         type: "value_error",
@@ -289,6 +251,3 @@ async function sameVersion(
   const saved = await findPipeline(job.endpoint, job.ownerId);
   return saved?.pipeline.digest === job.modelDigest ? saved : undefined;
 }
-
-const faulty = (faults: InputFault[]): TemperaError =>
-  new TemperaError("input_invalid", undefined, { faults });

@@ -16,6 +16,7 @@ import type { Caller } from "../auth/key-ring.ts";
 import type { ApiDependencies } from "../dependencies.ts";
 import { addressOf } from "../http/address.ts";
 import { answerJson } from "../http/answer-json.ts";
+import { inTurn } from "../http/body-share.ts";
 import { readJsonBody } from "../http/read-body.ts";
 import { countedReads, type StoredReader } from "../limits/counted-reads.ts";
 import type { RequestValues } from "../limits/request-values.ts";
@@ -140,6 +141,7 @@ async function newJob(
       storeIo,
       permissions: caller.permissions,
       values,
+      inTurn: (work) => inTurn(c, work),
     })),
   };
 }
