@@ -10,6 +10,7 @@ import {
   createCheckPipelineInput,
   createLoadValue,
   createStoreValue,
+  createValueMemory,
 } from "../activities/pipelines/pipeline-values.ts";
 import {
   createDeliverWebhook,
@@ -121,6 +122,9 @@ const schedulesOf = ({ retention }: Config): Scheduled[] => [
 function orchestratorActivities(parts: Parts, jobs: Jobs) {
   const slots = { slots: parts.slots, jobs };
   const clock = systemClock;
+  const ownerOf = async () =>
+    (await jobs.describe(activityInfo().workflowExecution?.workflowId ?? ""))?.ownerId;
+  const memory = createValueMemory(ownerOf);
   return {
     recordOutcome: createRecordOutcome({
       ...parts,
@@ -130,12 +134,9 @@ function orchestratorActivities(parts: Parts, jobs: Jobs) {
     }),
     enterPlace: createAcquireSlot(slots),
     leavePlace: createReleaseSlot(slots),
-    loadValue: createLoadValue(parts),
-    storeValue: createStoreValue({
-      ...parts,
-      ownerOf: async () => (await jobs.describe(activityInfo().workflowExecution?.workflowId ?? ""))?.ownerId,
-    }),
-    checkPipelineInput: createCheckPipelineInput(parts),
+    loadValue: createLoadValue({ ...parts, memory }),
+    storeValue: createStoreValue({ ...parts, memory, ownerOf }),
+    checkPipelineInput: createCheckPipelineInput({ ...parts, memory }),
     retentionStep: createRetentionStep({ ...parts, jobs, policy: retentionPolicy(parts.config), clock }),
     reconcileUsage: createReconcileUsage({
       ...parts,

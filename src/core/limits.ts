@@ -636,6 +636,11 @@ export const LIMITS = {
    */
   pipelineValueBytesMax: 256 * 1024,
   /**
+   * Bytes of stored values that an orchestrator reads and writes at a time, of all pipelines: two of the
+   * largest. They take up to three times as much memory while they are parsed and written.
+   */
+  pipelineValuesBytesMax: 128 * 1024 * 1024,
+  /**
    * Bytes of a value that a pipeline makes itself: the input of a node, or its own output. It passes through
    * Temporal on its way to the object store.
    */

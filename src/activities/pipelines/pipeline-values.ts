@@ -1,5 +1,6 @@
 /** The activities for values of pipelines that are too large for Temporal. They lie in the object store. */
 import { ApplicationFailure } from "@temporalio/common";
+import { FairSemaphore } from "../../core/concurrency/fair-semaphore.ts";
 import type { ErrorCode } from "../../core/errors/catalogue.ts";
 import { type ErrorInfo, type InputFault, isTemperaError } from "../../core/errors/tempera-error.ts";
 import type { CountedObjectStores } from "../../core/files/counted-object.ts";
@@ -9,15 +10,41 @@ import { writeJson } from "../../core/json/exact-json.ts";
 import type { Json, JsonObject, Stored } from "../../core/json/json.ts";
 import { LIMITS } from "../../core/limits.ts";
 import type { JsonSchema } from "../../core/models/model.ts";
-import { longTexts, withStandIns, withTexts } from "../../core/pipelines/stand-ins.ts";
+import { countStandIns, longTexts, withStandIns, withTexts } from "../../core/pipelines/stand-ins.ts";
 import type { SchemaThread } from "../../registry/schema-thread/schema-thread.ts";
+
+/**
+ * Gives large values their share of the memory of a process: all that are read and written at a time have
+ * `LIMITS.pipelineValuesBytesMax` bytes together, and owners take turns. One for all activities of a process.
+ */
+export interface ValueMemory {
+  /** Does the work on a value of so many bytes when it is its owner's turn; on a small one at once. */
+  run<T>(bytes: number, work: () => Promise<T>, ownerId?: string): Promise<T>;
+}
+
+/** @param ownerOf finds the owner of the workflow that calls; `undefined` when it is not known */
+export function createValueMemory(ownerOf: () => Promise<string | undefined>): ValueMemory {
+  const memory = new FairSemaphore(LIMITS.pipelineValuesBytesMax);
+  return {
+    async run(bytes, work, ownerId) {
+      if (bytes <= LIMITS.pipelineValueBytesMax) return work();
+      return memory.run(ownerId ?? (await ownerOf()) ?? "", bytes, work);
+    },
+  };
+}
 
 /**
  * Reads a stored value. Rejects with `pipeline_limit` when it is larger than `bytesMax`, and with
  * `payload_gone` when it was deleted; `store_unavailable` is retried. `what` names the value in the error.
  * With `standIns`, the long texts of a larger value are replaced by stand-ins.
  */
-export function createLoadValue({ objects }: { objects: Pick<ObjectStore, "get" | "head"> }) {
+export function createLoadValue({
+  objects,
+  memory,
+}: {
+  objects: Pick<ObjectStore, "get" | "head">;
+  memory: ValueMemory;
+}) {
   return async function loadValue({
     ref,
     bytesMax,
@@ -36,11 +63,13 @@ export function createLoadValue({ objects }: { objects: Pick<ObjectStore, "get" 
       return permanentFailure("pipeline_limit", standIns ? `${message} beside long texts.` : `${message}.`);
     };
     if (info.bytes > (standIns ? LIMITS.pipelineStoredBytesMax : bytesMax)) throw limited();
-    const value = await retrieve<Json>(objects, { ref });
-    if (info.bytes <= bytesMax) return value;
-    const short = withStandIns(value, ref);
-    if (Buffer.byteLength(writeJson(short)) > bytesMax) throw limited();
-    return short;
+    return memory.run(info.bytes, async () => {
+      const value = await retrieve<Json>(objects, { ref });
+      if (info.bytes <= bytesMax) return value;
+      const short = withStandIns(value, ref);
+      if (Buffer.byteLength(writeJson(short)) > bytesMax) throw limited();
+      return short;
+    });
   };
 }
 
@@ -56,16 +85,23 @@ type ValueStores<Uses extends keyof ObjectStore> = Omit<CountedObjectStores, "ob
  */
 export function createStoreValue({
   ownerOf,
+  memory,
   ...stores
 }: ValueStores<"get" | "head"> & {
+  memory: ValueMemory;
   /** Finds the owner of the workflow that calls; `undefined` when it is not known. */
   ownerOf: () => Promise<string | undefined>;
 }) {
   const { objects } = stores;
-  const textsOf = async (ref: string): Promise<[string, string[]]> => {
-    if (!(await objects.head(ref)))
+  const textsOf = async (ref: string): Promise<[string, string[]]> => [
+    ref,
+    longTexts(await retrieve<Json>(objects, { ref })),
+  ];
+  const bytesOf = async (ref: string): Promise<number> => {
+    const info = await objects.head(ref);
+    if (!info)
       throw permanentFailure("payload_gone", "A value of the pipeline is no longer stored; run it again.");
-    return [ref, longTexts(await retrieve<Json>(objects, { ref }))];
+    return info.bytes;
   };
   return async function storeValue({
     key,
@@ -78,27 +114,34 @@ export function createStoreValue({
     apart?: true;
     standIns?: string[];
   }): Promise<Stored<JsonObject>> {
-    const texts = new Map(await Promise.all(standIns.map(textsOf)));
     const { pipelineStoredBytesMax } = LIMITS;
-    const whole =
-      standIns.length === 0
-        ? value
-        : (withTexts(value, texts, pipelineStoredBytesMax) as JsonObject | undefined);
-    if (!whole)
-      throw permanentFailure(
-        "pipeline_limit",
-        `The long texts of a value may have ${pipelineStoredBytesMax} characters together.`,
-      );
-    const put = apart ? storeApart : store;
-    return withinLimits(put(stores, { ownerId: ownerOf, key }, whole));
+    const read = (await Promise.all(standIns.map(bytesOf))).reduce((sum, bytes) => sum + bytes, 0);
+    // A text may be put back many times.
+    const written = Math.min(read * countStandIns(value), pipelineStoredBytesMax);
+    return memory.run(read + written, async () => {
+      const texts = new Map(await Promise.all(standIns.map(textsOf)));
+      const whole =
+        standIns.length === 0
+          ? value
+          : (withTexts(value, texts, pipelineStoredBytesMax) as JsonObject | undefined);
+      if (!whole)
+        throw permanentFailure(
+          "pipeline_limit",
+          `The long texts of a value may have ${pipelineStoredBytesMax} characters together.`,
+        );
+      const put = apart ? storeApart : store;
+      return withinLimits(put(stores, { ownerId: ownerOf, key }, whole));
+    });
   };
 }
 
 /** Checks the input of a node that calls a pipeline, and completes it, as a submit does. */
 export function createCheckPipelineInput({
   schemaThread,
+  memory,
   ...stores
-}: ValueStores<"get"> & {
+}: ValueStores<"get" | "head"> & {
+  memory: ValueMemory;
   schemaThread: Pick<SchemaThread, "checkInput">;
 }) {
   return async function checkPipelineInput({
@@ -117,10 +160,16 @@ export function createCheckPipelineInput({
     /** No record may hold the input, however small it is. */
     apart?: true;
   }): Promise<{ input: Stored<JsonObject> } | { faults: InputFault[] }> {
-    const checked = await schemaThread.checkInput({ ownerId, schema }, await retrieve(stores.objects, input));
-    if ("faults" in checked) return checked;
-    const put = apart ? storeApart : store;
-    return { input: await withinLimits(put(stores, { ownerId: ownerId || undefined, key }, checked.input)) };
+    const bytes = "ref" in input ? ((await stores.objects.head(input.ref))?.bytes ?? 0) : 0;
+    const check = async () => {
+      const raw = await retrieve(stores.objects, input);
+      const checked = await schemaThread.checkInput({ ownerId, schema }, raw);
+      if ("faults" in checked) return checked;
+      const put = apart ? storeApart : store;
+      const location = { ownerId: ownerId || undefined, key };
+      return { input: await withinLimits(put(stores, location, checked.input)) };
+    };
+    return memory.run(2 * bytes, check, ownerId);
   };
 }
 

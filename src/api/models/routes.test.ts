@@ -44,7 +44,7 @@ const ask = async (workflow: string, address = "192.0.2.1", headers: Record<stri
 
 const settled = () => new Promise((resolve) => setImmediate(resolve));
 
-it("looks an unknown workflow up once for callers without a key, and each time for those with one", async () => {
+it("looks an unknown workflow up once for callers without a key, each time for those with one", async () => {
   expect([await ask("a"), await ask("a"), await ask("a", "192.0.2.2")]).toEqual([404, 404, 404]);
   expect(lookups).toHaveLength(1);
   expect(await ask("a", "192.0.2.1", { authorization: "Key k:s" })).toBe(404);
@@ -52,18 +52,18 @@ it("looks an unknown workflow up once for callers without a key, and each time f
 });
 
 it("refuses an address that asks for many unknown workflows, also at once; others are served", async () => {
-  const asked = Array.from({ length: LIMITS.unknownWorkflowsMax + 40 }, (_, n) => ask(`w${n}`));
-  const refused = (await Promise.all(asked)).filter((status) => status === 429);
+  const requests = Array.from({ length: LIMITS.unknownWorkflowsMax + 40 }, (_, n) => ask(`w${n}`));
+  const refused = (await Promise.all(requests)).filter((status) => status === 429);
   // Those that were under way when the last of them was counted.
   expect(lookups.length).toBeLessThan(LIMITS.unknownWorkflowsMax + LIMITS.keylessLookupsMax);
-  expect(refused).toHaveLength(asked.length - lookups.length);
+  expect(refused).toHaveLength(requests.length - lookups.length);
   expect(await ask("other", "192.0.2.2")).toBe(404);
   expect(await ask("mine", "192.0.2.1", { authorization: "Key k:s" })).toBe(404);
 });
 
 it("looks up a few at a time, and lets addresses take turns", async () => {
   isHeld = true;
-  const asked = Array.from({ length: 20 }, (_, n) => ask(`w${n}`));
+  const requests = Array.from({ length: 20 }, (_, n) => ask(`w${n}`));
   const other = ask("other", "192.0.2.2");
   await settled();
   expect(lookups).toHaveLength(LIMITS.keylessLookupsMax);
@@ -74,7 +74,7 @@ it("looks up a few at a time, and lets addresses take turns", async () => {
   expect(lookups).toContain("workflows/ann/other");
   isHeld = false;
   for (const end of underWay) end();
-  await Promise.all([...asked, other]);
+  await Promise.all([...requests, other]);
 });
 
 it("takes no outage for a workflow that does not exist", async () => {

@@ -73,8 +73,8 @@ function createFindModel(api: ModelsApi): (c: Context, endpoint: string) => Prom
     max: LIMITS.unknownWorkflowsCachedMax,
     ttl: LIMITS.unknownWorkflowMs,
   });
-  /** The unknown workflows that an address has asked for. */
-  const asked = new LRUCache<string, number>({
+  /** The unknown workflows that an address has requested. */
+  const requested = new LRUCache<string, number>({
     max: LIMITS.authFailureAddressesMax,
     ttl: LIMITS.unknownWorkflowsWindowMs,
     noUpdateTTL: true,
@@ -84,11 +84,11 @@ function createFindModel(api: ModelsApi): (c: Context, endpoint: string) => Prom
     const known = unknown.get(endpoint);
     if (known) throw known;
     // Counted in its turn, since many calls may have come at once.
-    const count = asked.get(sender) ?? 0;
+    const count = requested.get(sender) ?? 0;
     if (count >= LIMITS.unknownWorkflowsMax)
       throw new TemperaError(
         "rate_limited",
-        `Your address asked for ${count} workflows that are not public or do not exist. ` +
+        `Your address requested ${count} workflows that are not public or do not exist. ` +
           "Try again in half a minute, or send your key.",
         { retryAfterMs: LIMITS.unknownWorkflowsWindowMs },
       );
@@ -97,7 +97,7 @@ function createFindModel(api: ModelsApi): (c: Context, endpoint: string) => Prom
     } catch (error) {
       if (!isTemperaError(error) || error.code === "store_unavailable") throw error;
       unknown.set(endpoint, error);
-      asked.set(sender, (asked.get(sender) ?? 0) + 1);
+      requested.set(sender, (requested.get(sender) ?? 0) + 1);
       throw error;
     }
   };

@@ -27,6 +27,16 @@ export function longTexts(value: Json): string[] {
   return found;
 }
 
+/** Counts the stand-ins in a value. */
+export function countStandIns(value: Json): number {
+  let count = 0;
+  mapTexts(value, (text) => {
+    if (text.includes(PREFIX)) count += [...text.matchAll(pattern())].length;
+    return text;
+  });
+  return count;
+}
+
 /** Lists the stored values that a value has stand-ins of, among those that the pipeline has read. */
 export function standInsOf(value: Json, read: ReadonlySet<string>): string[] {
   const found = new Set<string>();
