@@ -21,6 +21,10 @@ class Fields:
     def fault(self, loc: list[str | int], msg: str, type: str, ctx: dict[str, Any] | None = None) -> None:
         self._faults.append(Fault(loc, msg, type, ctx or {}))
 
+    def given(self, name: str) -> bool:
+        """Tells whether the field has a value other than null."""
+        return self._input.get(name) is not None
+
     def text(self, name: str, default: str | None = None) -> str:
         """Reads a string. Without a default the field is required."""
         value = self._input.get(name, default)

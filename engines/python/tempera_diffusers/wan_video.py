@@ -1,6 +1,6 @@
 """
-Runs fal's input for Wan (`fal-ai/wan/v2.2-a14b/text-to-video`, `…/image-to-video`) on `WanPipeline` and
-`WanImageToVideoPipeline`.
+Runs fal's inputs for Wan (`fal-ai/wan/v2.2-a14b/text-to-video`, `…/image-to-video`, `fal-ai/wan/v2.2-5b/…`) on
+`WanPipeline` and `WanImageToVideoPipeline`.
 """
 
 import math
@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from diffusers import WanImageToVideoPipeline, WanPipeline
 from numpy.typing import NDArray
 from PIL import Image
 from tempera_engine import File, Run
@@ -30,7 +31,7 @@ class WanVideo:
     def __init__(self, pipeline: Any, parameters: Parameters) -> None:
         self._pipeline = pipeline
         self._parameters = parameters
-        self._takes_image = "Image" in type(pipeline).__name__
+        self._pipelines = _pipelines_by_input(pipeline)
         network = pipeline.transformer if pipeline.transformer is not None else pipeline.transformer_2
         self._multiple = pipeline.vae_scale_factor_spatial * network.config.patch_size[1]
         # `transformer_2` takes over below this noise level.
@@ -38,6 +39,11 @@ class WanVideo:
 
     def run(self, run: Run) -> dict[str, Any]:
         fields = Fields(run.input)
+        from_image = "image" in self._pipelines and (
+            "text" not in self._pipelines or fields.given("image_url")
+        )
+        pipeline = self._pipelines["image" if from_image else "text"]
+        self._refuse_unused_images(fields, from_image)
         prompt = fields.text("prompt")
         negative = fields.text("negative_prompt", "")
         requested = fields.integer("num_frames", 81, 17, 161)
@@ -45,11 +51,11 @@ class WanVideo:
         resolution = fields.choice(
             "resolution", list(self._parameters.resolutions)[-1], list(self._parameters.resolutions)
         )
-        shapes = [*SHAPES, "auto"] if self._takes_image else SHAPES
-        shape = fields.choice("aspect_ratio", "auto" if self._takes_image else "16:9", shapes)
+        shapes = [*SHAPES, "auto"] if from_image else SHAPES
+        shape = fields.choice("aspect_ratio", "auto" if from_image else "16:9", shapes)
         steps = fields.integer("num_inference_steps", 27, 2, 40)
         guidance = fields.number("guidance_scale", 3.5, 1, 10)
-        guidance_low = fields.number("guidance_scale_2", 3.5 if self._takes_image else 4.0, 1, 10)
+        guidance_low = fields.number("guidance_scale_2", 3.5 if from_image else 4.0, 1, 10)
         shift = fields.number("shift", 5, 1, 10)
         seed = fields.seed()
         quality = fields.choice("video_quality", "high", list(QUALITIES))
@@ -65,7 +71,7 @@ class WanVideo:
         )
         fields.check()
 
-        first, last = self._read_images(run)
+        first, last = self._read_images(run) if from_image else (None, None)
         width, height = self._frame_size(resolution, shape, first)
         # The autoencoder makes one frame, then four at a time: the surplus of the last four is cut off.
         stride = self._pipeline.vae_scale_factor_temporal
@@ -96,7 +102,7 @@ class WanVideo:
         # preview.
         draw_or_none = draw if self._parameters.offload == "none" else None
         try:
-            frames = self._pipeline(
+            frames = pipeline(
                 prompt=prompt,
                 negative_prompt=negative,
                 width=width,
@@ -107,7 +113,7 @@ class WanVideo:
                 generator=noise.generator(seed),
                 output_type="np",
                 **arguments,
-                **Denoising(run, self._pipeline, self._scheduler(shift), draw_or_none).arguments,
+                **Denoising(run, pipeline, self._scheduler(shift), draw_or_none).arguments,
             ).frames[0][:requested]
         finally:
             # An interrupted call leaves a network on the device.
@@ -125,6 +131,15 @@ class WanVideo:
             video = run.artifact(File("video/mp4", f"{seed}.mp4", width=width, height=height), path)
         return {"video": video, "prompt": prompt, "seed": seed}
 
+    def _refuse_unused_images(self, fields: Fields, from_image: bool) -> None:
+        if not from_image:
+            message = "This model makes videos from text alone; leave `image_url` out."
+            fields.unsupported("image_url", fields.given("image_url"), message)
+        # With a noise level for each token, the pipeline has a place for the first frame only.
+        if not from_image or self._pipeline.config.expand_timesteps:
+            message = "This model takes no last frame; leave `end_image_url` out."
+            fields.unsupported("end_image_url", fields.given("end_image_url"), message)
+
     def _scheduler(self, shift: float) -> Any:
         """
         Makes a scheduler with shifted noise levels. UniPC calls the shift `flow_shift`, flow-match Euler
@@ -134,9 +149,7 @@ class WanVideo:
         name = "flow_shift" if "flow_shift" in scheduler.config else "shift"
         return type(scheduler).from_config(scheduler.config, **{name: shift})
 
-    def _read_images(self, run: Run) -> tuple[Image.Image | None, Image.Image | None]:
-        if not self._takes_image:
-            return None, None
+    def _read_images(self, run: Run) -> tuple[Image.Image, Image.Image | None]:
         first = read_image(run.input_file(run.input.get("image_url")), "image_url")
         end = run.input.get("end_image_url")
         return first, read_image(run.input_file(end), "end_image_url") if end else None
@@ -158,6 +171,23 @@ class WanVideo:
 
     def _down(self, side: float) -> int:
         return max(1, int(side) // self._multiple) * self._multiple
+
+
+def _pipelines_by_input(loaded: Any) -> dict[str, Any]:
+    """
+    Returns the pipelines that the loaded one's networks can serve: for `text`, for `image`, or for both.
+
+    Networks with a noise level for each token (`expand_timesteps`, Wan 2.2 TI2V-5B) take a first frame or
+    none, and which class `model_index.json` names says only who saved the folder. Both pipelines then have
+    the same networks. All others take exactly what their class takes.
+    """
+    own = "image" if isinstance(loaded, WanImageToVideoPipeline) else "text"
+    if not loaded.config.expand_timesteps:
+        return {own: loaded}
+    parts = {name: part for name, part in loaded.components.items() if not name.startswith("image_")}
+    other = (WanPipeline if own == "image" else WanImageToVideoPipeline)(**parts, expand_timesteps=True)
+    other.set_progress_bar_config(disable=True)
+    return {own: loaded, "text" if own == "image" else "image": other}
 
 
 def _pixels(frames: NDArray[np.float32], run: Run) -> Iterator[NDArray[np.uint8]]:

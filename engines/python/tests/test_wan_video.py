@@ -1,14 +1,19 @@
 import hashlib
 import io
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import av
 import pytest
 import torch
+from conftest import PARAMETERS
 from judged import EVERY_STEP
 from PIL import Image
 from tempera_engine import EngineError, InputFile, InputInvalid, Model
+
+from tempera_diffusers.engine import DiffusersEngine
 
 INPUT = {
     "prompt": "a red circle moves to the left",
@@ -34,6 +39,11 @@ def text_engine(load: Any) -> Any:
 @pytest.fixture(scope="module")
 def image_engine(load: Any) -> Any:
     return load("image-to-video")
+
+
+@pytest.fixture(scope="module")
+def both_engine(load: Any) -> Any:
+    return load("text-and-image-to-video")
 
 
 def input_file(path: Path, data: bytes, content_type: str = "image/png") -> InputFile:
@@ -194,6 +204,66 @@ def test_uses_both_the_first_and_the_last_image(
     assert both.digests != first.digests
 
 
+def test_serves_images_with_the_folder_that_is_published_as_a_text_to_video_pipeline(
+    both_engine: Any, runs: Any, red: InputFile, blue: InputFile
+) -> None:
+    first = runs(both_engine, IMAGE_INPUT, files=[red])
+    assert probe(first.files[0])["frames"] == 17
+    assert runs(both_engine, IMAGE_INPUT, files=[red]).digests == first.digests
+    assert runs(both_engine, IMAGE_INPUT, files=[blue]).digests != first.digests
+
+
+def test_serves_texts_with_the_same_folder(both_engine: Any, runs: Any, red: InputFile) -> None:
+    plain = runs(both_engine, INPUT)
+    assert probe(plain.files[0])["size"] == (64, 32)
+    image = {**IMAGE_INPUT, "aspect_ratio": "16:9"}
+    assert runs(both_engine, image, files=[red]).digests != plain.digests
+    assert runs(both_engine, INPUT).digests == plain.digests
+
+
+def test_serves_both_with_a_folder_that_names_the_other_class(
+    pipeline_folder: Any, runs: Any, tmp_path: Path, red: InputFile, both_engine: Any
+) -> None:
+    folder = Path(shutil.copytree(pipeline_folder("text-and-image-to-video"), tmp_path / "model"))
+    index = json.loads((folder / "model_index.json").read_text())
+    none = {"image_encoder": [None, None], "image_processor": [None, None]}
+    index.update({"_class_name": "WanImageToVideoPipeline", **none})
+    (folder / "model_index.json").write_text(json.dumps(index))
+    engine = DiffusersEngine()
+    engine.load(Model("acme/tiny", "1.0.0", "wan_video", folder, PARAMETERS), lambda *_: None)
+    for input_value, files in ((INPUT, []), (IMAGE_INPUT, [red])):
+        expected = runs(both_engine, input_value, files=files).digests
+        assert runs(engine, input_value, files=files).digests == expected
+
+
+def test_holds_one_copy_of_the_weights_for_texts_and_images(both_engine: Any) -> None:
+    pipelines = both_engine._loaded._pipelines
+    assert set(pipelines) == {"text", "image"}
+    for name in ("transformer", "vae", "text_encoder"):
+        assert getattr(pipelines["text"], name) is getattr(pipelines["image"], name)
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "faulty"),
+    [
+        ("text-to-video", ["image_url"], ["image_url"]),
+        ("text-to-video", ["image_url", "end_image_url"], ["image_url", "end_image_url"]),
+        ("text-to-video", ["end_image_url"], ["end_image_url"]),
+        ("text-and-image-to-video", ["image_url", "end_image_url"], ["end_image_url"]),
+        ("text-and-image-to-video", ["end_image_url"], ["end_image_url"]),
+    ],
+)
+def test_refuses_an_image_that_the_pipeline_would_not_look_at(
+    load: Any, runs: Any, red: InputFile, kind: str, fields: list[str], faulty: list[str]
+) -> None:
+    images = {name: f"attachment:{i}" for i, name in enumerate(fields)}
+    with pytest.raises(InputInvalid) as raised:
+        runs(load(kind), {**INPUT, **images}, files=[red] * len(fields))
+    assert [(fault.loc, fault.type) for fault in raised.value.faults] == [
+        ([name], "feature_not_supported") for name in faulty
+    ]
+
+
 @pytest.mark.parametrize(
     ("change", "loc", "type"),
     [
@@ -266,13 +336,20 @@ def test_an_image_that_is_none(
     assert [(fault.loc, fault.type) for fault in raised.value.faults] == [([field], type)]
 
 
-@pytest.mark.parametrize("kind", ["text", "image"])
+@pytest.mark.parametrize(
+    ("kind", "given"),
+    [
+        ("text-to-video", "text"),
+        ("image-to-video", "image"),
+        ("text-and-image-to-video", "text"),
+        ("text-and-image-to-video", "image"),
+    ],
+)
 def test_resumes_from_any_step_to_the_same_video(
-    kind: str, text_engine: Any, image_engine: Any, runs: Any, red: InputFile
+    load: Any, runs: Any, red: InputFile, kind: str, given: str
 ) -> None:
-    engine, input_value, files = (
-        (text_engine, INPUT, []) if kind == "text" else (image_engine, IMAGE_INPUT, [red])
-    )
+    engine = load(kind)
+    input_value, files = (INPUT, []) if given == "text" else (IMAGE_INPUT, [red])
     whole = runs(engine, input_value, files=files, policy=EVERY_STEP)
     assert sorted(whole.checkpoints) == [1, 2, 3, 4, 5]
     for step, checkpoint in whole.checkpoints.items():
@@ -337,7 +414,6 @@ def test_shows_the_first_frame_in_previews_and_changes_nothing(text_engine: Any,
 
 def test_runs_with_a_single_expert(runs: Any, tmp_path: Path) -> None:
     import tiny_pipelines
-    from tempera_diffusers.engine import DiffusersEngine
 
     tiny_pipelines.wan_text_to_video(experts=1).save_pretrained(tmp_path / "model")
     engine = DiffusersEngine()

@@ -88,6 +88,28 @@ def wan_image_to_video() -> WanImageToVideoPipeline:
     return WanImageToVideoPipeline(**_wan_parts(2, in_channels=2 * LATENT_CHANNELS + 4), boundary_ratio=0.9)
 
 
+def wan_text_and_image_to_video() -> WanPipeline:
+    """
+    Text to video and image to video with one expert, which is told the noise level of each token, as in Wan
+    2.2 TI2V-5B: its folder is published as a `WanPipeline`, and its autoencoder makes 16 by 16 pixels of a
+    latent.
+    """
+    torch.manual_seed(0)
+    vae = AutoencoderKLWan(
+        base_dim=4,
+        z_dim=LATENT_CHANNELS,
+        dim_mult=[1, 1, 1, 1],
+        num_res_blocks=1,
+        in_channels=12,
+        out_channels=12,
+        patch_size=2,
+        scale_factor_spatial=16,
+        is_residual=True,
+    ).eval()
+    parts = {**_wan_parts(1, in_channels=LATENT_CHANNELS), "vae": vae}
+    return WanPipeline(**parts, expand_timesteps=True)
+
+
 def _wan_parts(experts: int, *, in_channels: int) -> dict[str, Any]:
     tokenizer = _letter_tokenizer()
     text = UMT5Config(
@@ -172,6 +194,7 @@ PIPELINES = {
     "text-to-image": qwen_image,
     "text-to-video": wan_text_to_video,
     "image-to-video": wan_image_to_video,
+    "text-and-image-to-video": wan_text_and_image_to_video,
 }
 
 if __name__ == "__main__":
