@@ -67,9 +67,11 @@ class DiffusersEngine(Engine):
         import torch
 
         from .cancel_points import cancelled_by
+        from .device_faults import fault_of, require_device
 
         if self._loaded is None:
             raise RuntimeError("Nothing is loaded.")
+        require_device(self._device)
         try:
             with cancelled_by(run):
                 return self._loaded.run(run)
@@ -79,6 +81,11 @@ class DiffusersEngine(Engine):
                 "runner_server_error",
                 "The device has too little memory for this request; ask for a smaller or shorter one.",
             ) from None
+        except Exception as error:
+            fault = fault_of(error, self._device)
+            if fault is None:
+                raise
+            raise fault from error
 
     def memory(self) -> Memory:
         if self._device is None or self._device.type != "cuda":

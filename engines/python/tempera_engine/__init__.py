@@ -15,7 +15,7 @@ except ModuleNotFoundError as _missing:
     ) from None
 
 from .engine import Capabilities, Engine, Model, Progress
-from .errors import EngineError, Fault, InputInvalid, RunCancelled
+from .errors import DeviceFault, EngineError, Fault, InputInvalid, RunCancelled
 from .files import File, InputFile
 from .memory import Memory
 from .run import Run
@@ -23,6 +23,7 @@ from .serve import serve
 
 __all__ = [
     "Capabilities",
+    "DeviceFault",
     "Engine",
     "EngineError",
     "Fault",

@@ -16,6 +16,21 @@ class EngineError(Exception):
         self.code = code
 
 
+class DeviceFault(EngineError):
+    """
+    Ends a run because the device faulted in a way that this process does not recover from. The GPU worker
+    ends the process, and the request is tried again on another one.
+    """
+
+    def __init__(self, message: str, *, of_device: bool = False) -> None:
+        """
+        :param of_device: no input can be the cause (its memory or a link failed, or it was dead before the
+            run began), so that the request is not blamed for the end of the process
+        """
+        super().__init__("runner_device_fault", message)
+        self.of_device = of_device
+
+
 @dataclass(frozen=True)
 class Fault:
     """

@@ -6,6 +6,7 @@ threads.
 import asyncio
 import json
 import logging
+import os
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,13 +18,16 @@ import grpc
 from .checkpoint import CheckpointOwner, input_digest
 from .contract import CHECKPOINT_BYTES_MAX, MESSAGE_BYTES_MAX, MESSAGES, SERVICE
 from .engine import Engine, Model
-from .errors import EngineError, Fault, InputInvalid, RunCancelled
+from .errors import DeviceFault, EngineError, Fault, InputInvalid, RunCancelled
 from .files import InputFile
 from .run import CheckpointPolicy, Run
 from .slots import Slots
 
 EVENTS_WAITING_MAX = 16
 """Events of one run that may wait to be sent before its thread waits too. 16 chunks of a file are 4 MiB."""
+
+EXIT_DEVICE_FAULT = 70
+"""Exit code of a process whose device faulted in a run that was cancelled."""
 
 log = logging.getLogger("tempera_engine")
 
@@ -227,9 +231,13 @@ class _EngineService:
         except RunCancelled:
             return
         except Exception as error:
-            if not isinstance(error, EngineError):
+            if isinstance(error, DeviceFault) or not isinstance(error, EngineError):
                 log.exception("Request %s failed.", run.request_id)
             last = _error_event(error)
+            if isinstance(error, DeviceFault) and run.cancelled:
+                # Nobody reads the error. The next run would find the dead device, and be blamed for it.
+                log.error("%s The process exits.", error)
+                os._exit(EXIT_DEVICE_FAULT)
         if not run.cancelled:
             emit(last)
 
@@ -290,7 +298,12 @@ def _error_event(error: BaseException) -> Any:
     code = error.code if isinstance(error, EngineError) else "runner_server_error"
     faults = _faults_json(error.faults) if isinstance(error, InputInvalid) else ""
     return MESSAGES["RunEvent"](
-        error=MESSAGES["Error"](code=code, message=_message_of(error), faults_json=faults)
+        error=MESSAGES["Error"](
+            code=code,
+            message=_message_of(error),
+            faults_json=faults,
+            of_device=isinstance(error, DeviceFault) and error.of_device,
+        )
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from tempera_engine import (
     Capabilities,
+    DeviceFault,
     Engine,
     EngineError,
     Fault,
@@ -76,6 +77,17 @@ class OddEngine(Engine):
             case "go back":
                 run.progress(2, 3)
                 run.progress(1, 3)
+            case "fault":
+                raise DeviceFault("The device faulted.", of_device=bool(run.input["of_device"]))
+            case "fault when cancelled":
+                run.progress(1, 2)
+                try:
+                    while True:
+                        run.check()
+                        threading.Event().wait(0.01)
+                finally:
+                    # What a library raises while the cancel ends its call.
+                    raise DeviceFault("The device faulted.")
             case "exit":
                 os._exit(3)
             case "state":

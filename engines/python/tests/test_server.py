@@ -101,6 +101,29 @@ def test_sends_a_large_file_from_disk_in_chunks_without_loading_it(client: Clien
     assert not path.exists()
 
 
+@pytest.mark.parametrize("of_device", [False, True])
+def test_answers_a_fault_of_the_device_with_its_own_code(client: Client, of_device: bool) -> None:
+    error = client.run(json.dumps({"do": "fault", "of_device": of_device}))[-1].error
+    assert (error.code, error.message, error.of_device) == (
+        "runner_device_fault",
+        "The device faulted.",
+        of_device,
+    )
+
+
+def test_exits_when_the_device_faults_in_a_cancelled_run(fresh: Client) -> None:
+    """Nobody reads the error, and the next run would find a dead device."""
+    fresh.load()
+    call = fresh.open('{"do": "fault when cancelled"}')
+    assert next(call).WhichOneof("event") == "started"
+    assert next(call).WhichOneof("event") == "progress"
+    call.cancel()
+    assert fresh.process.wait(10) == 70
+    assert fresh.process.stderr
+    last = json.loads(fresh.process.stderr.read().splitlines()[-1])
+    assert last["msg"].startswith("The device faulted.")
+
+
 def test_releases_the_slot_of_a_cancelled_run_that_swallows_exceptions(client: Client) -> None:
     """The engine of this run catches every `Exception`."""
     call = client.open('{"do": "swallow"}')

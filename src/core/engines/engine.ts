@@ -86,6 +86,7 @@ export interface Engines {
    * - `RunHandedOver`              this worker hands the run over
    * - `RunTurnedAway`              it would have to wait to be alone, see `EngineSharing`
    * - `runner_disconnected`        the engine died
+   * - `runner_device_fault`        the device faulted, and the engine was ended for it
    * - `runner_server_error`        the engine failed on this input
    * - `runner_connection_timeout`  the engine sent nothing for `timeouts.silenceMs`
    * - `runner_incomplete_response` the engine's response breaks the contract

@@ -127,6 +127,12 @@ export const CATALOGUE = {
     retryable: true,
     message: "The runner stopped before its response was complete.",
   },
+  runner_device_fault: {
+    kind: "request",
+    status: 503,
+    retryable: true,
+    message: "The device of the runner faulted while it was working.",
+  },
   runner_server_error: {
     kind: "request",
     status: 500,

@@ -88,6 +88,8 @@ export interface ErrorMessage {
   code: string;
   message: string;
   faultsJson: string;
+  /** With `runner_device_fault`: no input can be the cause. */
+  ofDevice?: boolean;
 }
 
 /** An event of a run. Exactly one member is set: the one that `event` names on the wire. */

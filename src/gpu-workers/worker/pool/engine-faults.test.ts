@@ -7,10 +7,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { afterEach, describe, expect, it } from "vitest";
+import { crashDigest } from "../../../core/engines/crash.ts";
 import type { EngineListener } from "../../../core/engines/engine.ts";
 import type { JsonObject } from "../../../core/json/json.ts";
 import type { ModelVersion } from "../../../core/models/model.ts";
 import { ENGINE_PROGRAMS, type EngineProgram, nodeProgram } from "../process/engine-programs.ts";
+import { CrashLedger } from "./crash-ledger.ts";
 import { EnginePool } from "./engine-pool.ts";
 import { STUB_VERSION } from "./stub-version.fixture.ts";
 
@@ -64,7 +66,9 @@ function setUp(
 ) {
   const model = { ...stub, timeouts: { ...stub.timeouts, ...change } };
   const lines: string[] = [];
+  const crashes = new CrashLedger({ ofOwnerMax: 100, warn: () => {} });
   const pool = new EnginePool({
+    crashes,
     findModel: () => model,
     programs,
     folder: mkdtempSync(join(tmpdir(), "pool-")),
@@ -101,7 +105,9 @@ function setUp(
       { started: () => {}, output: async () => {}, settled: async () => {} },
       new AbortController().signal,
     );
-  return { pool, lines, run, hold, pid: () => pool.list()[0]?.pid };
+  const treatmentOf = (input: JsonObject) =>
+    crashes.treatmentOf(model, { ownerId: "ann", digest: () => crashDigest({ input }) });
+  return { pool, lines, run, hold, treatmentOf, pid: () => pool.list()[0]?.pid };
 }
 
 async function* noFrames(): AsyncGenerator<never> {}
@@ -227,5 +233,54 @@ describe("an engine that breaks the contract", () => {
     });
     expect((await run({ events: [{ output: { json: "{}" } }] as never })).output).toEqual({});
     expect(pid()).toBe(first);
+  });
+});
+
+describe("an engine whose device faults", () => {
+  const message = "The device faulted: CUDA error: an illegal memory access was encountered.";
+  const fault = (ofDevice: boolean) => ({ code: "runner_device_fault", message, faultsJson: "", ofDevice });
+  const fine = { events: [{ output: { json: "{}" } }] as never };
+
+  it("is ended, its other runs are lost, and an input that does it twice is quarantined", async () => {
+    const { pool, run, lines, pid } = setUp(oddProgram());
+    await run(fine);
+    const first = pid();
+    const faulty = { events: [{ error: fault(false) }] as never };
+    const other = run({ events: [], stay: true }).catch((error: unknown) => error);
+    await expect(run(faulty)).rejects.toMatchObject({ code: "runner_device_fault", message });
+    expect(await other).toMatchObject({ code: "runner_disconnected" });
+    expect(lines).toContain(`ERROR ${message} The engine is ended.`);
+    await run(fine);
+    expect(pid()).not.toBe(first);
+
+    await expect(run(faulty)).rejects.toMatchObject({ code: "runner_device_fault" });
+    await expect(run(faulty)).rejects.toMatchObject({ code: "input_quarantined" });
+    expect(pool.list()).toMatchObject([{ failures: 1, lastFailure: message }]);
+  });
+
+  it("blames no input for a fault of the device itself, and takes the model out of rotation", async () => {
+    const { pool, run, treatmentOf } = setUp(oddProgram());
+    const innocent = { events: [{ error: fault(true) }] as never };
+    const beside = { events: [], stay: true };
+    for (let failures = 1; failures <= 3; failures++) {
+      const other = run(beside).catch((error: unknown) => error);
+      await expect(run(innocent)).rejects.toMatchObject({ code: "runner_device_fault" });
+      expect(await other).toMatchObject({ code: "runner_disconnected" });
+      expect(pool.list()).toMatchObject([{ failures }]);
+    }
+    for (const input of [innocent, beside])
+      expect(treatmentOf(input)).toEqual({ alone: false, apart: false });
+    expect(pool.list()).toMatchObject([{ state: "unhealthy", lastFailure: message }]);
+    await expect(run(fine)).rejects.toMatchObject({ code: "runner_scheduling_failure" });
+  });
+
+  it("ends a session whose input it fails on, which is resumed on another engine", async () => {
+    const { run, hold, pid } = setUp(oddProgram());
+    await run(fine);
+    const first = pid();
+    const events = [{ frameDone: { sequence: 1, error: fault(false) } }] as never;
+    await expect(hold({ events, stay: true })).rejects.toMatchObject({ code: "runner_device_fault" });
+    await run(fine);
+    expect(pid()).not.toBe(first);
   });
 });

@@ -361,12 +361,13 @@ export class EnginePool implements Engines, SessionEngines, AsyncDisposable {
     this.#notify();
     if (!isCrash || this.#closing.signal.aborted) return;
     this.#options.log("ERROR", `The engine ${reason}`, { ...nameOf(entry.model), pid: engine.pid });
-    const all = entry.occupants.atCrash(engine);
+    const { deviceFault } = engine;
+    const all = deviceFault?.ofDevice ? [] : entry.occupants.atCrash(engine);
     // What began before an operator's reset does not undo it.
     const suspects = all.filter(({ begunMs }) => begunMs >= entry.resetMs);
     const blamed = suspects.filter(({ company }) => company !== "shared");
     this.#recordCrash(entry, {
-      reason: `The engine ${reason}`,
+      reason: deviceFault?.message ?? `The engine ${reason}`,
       causes: all.length === 0 ? "engine" : [...new Set(blamed.map(({ ownerId }) => ownerId))],
       isEarly: performance.now() - readyMs < EARLY_CRASH_MS,
     });

@@ -3,7 +3,7 @@
  */
 
 import { onAbort } from "../../../core/concurrency/with-abort.ts";
-import { isErrorCode } from "../../../core/errors/catalogue.ts";
+import { type ErrorCode, isErrorCode } from "../../../core/errors/catalogue.ts";
 import {
   type ErrorInfo,
   type InputFault,
@@ -64,7 +64,19 @@ export async function withCall<T>(
 }
 
 /** A failure of the engine itself, in contrast to an error that it answered or that a listener threw. */
-export class EngineFault extends TemperaError {}
+export class EngineFault extends TemperaError {
+  /** The device failed by itself: no input can be the cause. */
+  readonly ofDevice: boolean;
+
+  constructor(
+    code: ErrorCode,
+    message: string,
+    { ofDevice = false, cause }: { ofDevice?: boolean; cause?: unknown } = {},
+  ) {
+    super(code, message, { cause });
+    this.ofDevice = ofDevice;
+  }
+}
 
 /** An answer that the engine contract does not allow. */
 export function contractBroken(message: string, cause?: unknown): EngineFault {
@@ -79,8 +91,12 @@ function engineFaultOf(error: unknown): EngineFault | undefined {
   return isGarbled ? contractBroken("The engine sent a message that cannot be read.", error) : undefined;
 }
 
-/** Reads an error that the engine answered. Throws `EngineFault` when its faults are not JSON. */
-export function readEngineError({ code, message, faultsJson }: ErrorMessage): ErrorInfo {
+/**
+ * Reads an error that the engine answered. Throws `EngineFault` when its device has faulted, or when its
+ * faults are not JSON.
+ */
+export function readEngineError({ code, message, faultsJson, ofDevice = false }: ErrorMessage): ErrorInfo {
+  if (code === "runner_device_fault") throw new EngineFault(code, message, { ofDevice });
   let faults: InputFault[] | undefined;
   try {
     faults = faultsJson ? parseJson<InputFault[]>(faultsJson) : undefined;

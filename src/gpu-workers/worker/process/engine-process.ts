@@ -118,8 +118,8 @@ export class EngineProcess {
   readonly #client: EngineClient;
   readonly #calls: PrewarmedCalls;
   #memoryMiB: number;
-  /** A call has found the engine faulty, and its process has been killed for it. */
-  #isFaulty = false;
+  /** The failure that a call has found, for which the process has been killed. */
+  #fault: EngineFault | undefined;
   #hasHung = false;
 
   constructor(
@@ -158,6 +158,11 @@ export class EngineProcess {
   /** It was ended because it was silent, so a run that was cancelled long before may be the reason. */
   get hasHung(): boolean {
     return this.#hasHung;
+  }
+
+  /** The fault of the device for which it was ended. */
+  get deviceFault(): EngineFault | undefined {
+    return this.#fault?.code === "runner_device_fault" ? this.#fault : undefined;
   }
 
   /**
@@ -219,10 +224,12 @@ export class EngineProcess {
   }
 
   #callTarget(): CallTarget {
-    const onFault = ({ code, message }: EngineFault) => {
-      this.#isFaulty = true;
-      this.#hasHung = code === "runner_connection_timeout";
-      this.#kill(`${message} The engine is ended.`);
+    const onFault = (fault: EngineFault) => {
+      // The first one names the cause; others follow from it.
+      if (this.#fault) return;
+      this.#fault = fault;
+      this.#hasHung = fault.code === "runner_connection_timeout";
+      this.#kill(`${fault.message} The engine is ended.`);
     };
     return { worker: this.#start.workerName, onFault };
   }
@@ -236,7 +243,7 @@ export class EngineProcess {
   /** Replaces the error of a broken connection by how the process ended. */
   async #explain(error: unknown): Promise<unknown> {
     // A call that found the engine faulty ends after the engine, so that it counts as running at its end.
-    if (this.#isFaulty) await Promise.race([this.exited, sleep(STOP_GRACE_MS, undefined, { ref: false })]);
+    if (this.#fault) await Promise.race([this.exited, sleep(STOP_GRACE_MS, undefined, { ref: false })]);
     if (!isTemperaError(error) || error.code !== "runner_disconnected") return error;
     // Whoever ran on a dead engine leaves it after its end was noticed, or nobody would be blamed for it.
     const reason = await endOf(this.exited, STOP_GRACE_MS);

@@ -1,6 +1,7 @@
 /** One ONNX network in memory. */
 import { readFile } from "node:fs/promises";
 import * as ort from "onnxruntime-node";
+import { explainDeviceFault } from "./device-fault.ts";
 import { executionProviders, explainProviderError } from "./execution-provider.ts";
 import { fromFloat16, toFloat16 } from "./float16.ts";
 
@@ -59,7 +60,10 @@ export async function openOnnxSession(path: string, threads: number): Promise<On
         if (halves.has(name)) return [name, new ort.Tensor("float16", toFloat16(data), shape)] as const;
         return [name, new ort.Tensor("float32", data, shape)] as const;
       });
-      const output = (await session.run(Object.fromEntries(tensors)))[outputName];
+      const results = await session.run(Object.fromEntries(tensors)).catch((error) => {
+        throw explainDeviceFault(error);
+      });
+      const output = results[outputName];
       if (output?.data instanceof Float32Array) return { data: output.data, shape: output.dims };
       if (output?.type !== "float16" || !ArrayBuffer.isView(output.data))
         throw new Error(`${path} did not give float32 or float16 numbers.`);
