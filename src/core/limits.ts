@@ -96,6 +96,10 @@ export const LIMITS = {
   artifactsKeptBytesMax: 64 * 1024 * 1024,
   /** Files that one run produces: their records and addresses are read together. */
   outputFilesMax: 1_000,
+  /** Attempts of one request that the memory of a device did not suffice for. */
+  memoryAttemptsMax: 2,
+  /** Times that a GPU worker leaves such a request to others, before it tries it once more itself. */
+  turnedAwayForMemoryMax: 3,
   /** Hand-overs of one request by GPU workers that use up no attempt, besides those because of a store. */
   handOversMax: 100,
   /**

@@ -1,7 +1,11 @@
 """One denoising by a pipeline: reports its steps, hands out its state, and resumes from it."""
 
 import json
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any
 
@@ -11,10 +15,37 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from tempera_engine import EngineError, Run
 
+from .device_faults import is_memory_full
 from .scheduler_state import UnserializableState, read_state, write_state
 
 JSON = "json"
 LATENTS = "latents"
+
+log = logging.getLogger("tempera_diffusers")
+
+
+@dataclass
+class NewestStep:
+    """The state after the newest step, from which another try in the same process goes on."""
+
+    reported: int = 0
+    """Newest step whose progress was reported."""
+    step: int = 0
+    state: dict[str, Any] | None = None
+    tensors: dict[str, torch.Tensor] = field(default_factory=dict)
+
+
+_newest: ContextVar[NewestStep | None] = ContextVar("newest", default=None)
+
+
+@contextmanager
+def keeping_steps() -> Iterator[None]:
+    """Lets a denoising of this thread go on after the newest step of the one before it."""
+    token = _newest.set(NewestStep())
+    try:
+        yield
+    finally:
+        _newest.reset(token)
 
 
 class Denoising:
@@ -48,7 +79,12 @@ class Denoising:
             "callback_on_step_end": self._step_done,
             "callback_on_step_end_tensor_inputs": [LATENTS],
         }
-        run.resume(self._read)
+        self._newest = _newest.get() or NewestStep()
+        if self._newest.state is None:
+            run.resume(self._read)
+        else:
+            self._resumed_step = self._newest.step
+            self._state, self._tensors = self._newest.state, self._newest.tensors
         if self._state is not None:
             self.arguments[LATENTS] = self._tensors[LATENTS]
         pipeline.scheduler = scheduler
@@ -95,13 +131,14 @@ class Denoising:
                 "runner_server_error",
                 f"The latents contain no numbers after step {step}; the model may need another dtype.",
             )
-        self._run.progress(step, self._steps)
+        if step > self._newest.reported:
+            self._run.progress(step, self._steps)
+            self._newest.reported = step
+        self._keep(step, latents)
         if step == self._steps:
             # The result itself follows.
             return {}
-        draw, estimate = self._draw, self._estimate
-        if draw is not None and estimate is not None:
-            self._run.preview(step, lambda: draw(estimate()))
+        self._show(step)
         if self._offers_checkpoints:
             try:
                 self._run.checkpoint(step, lambda: self._write(latents))
@@ -112,6 +149,28 @@ class Denoising:
                     f"The scheduler's {attribute} cannot be stored; a retry will start from the beginning.",
                 )
         return {}
+
+    def _keep(self, step: int, latents: torch.Tensor) -> None:
+        tensors = {LATENTS: latents.detach().cpu().contiguous()}
+        try:
+            state = write_state(self._scheduler, tensors)
+        except UnserializableState:
+            # Another try starts from the beginning.
+            return
+        self._newest.step, self._newest.state, self._newest.tensors = step, state, tensors
+
+    def _show(self, step: int) -> None:
+        """Sends a preview. One that does not fit the memory must not end the run."""
+        draw, estimate = self._draw, self._estimate
+        if draw is None or estimate is None:
+            return
+        try:
+            self._run.preview(step, lambda: draw(estimate()))
+        except Exception as error:
+            if not is_memory_full(error):
+                raise
+            self._draw = None
+            log.warning("Request %s: no memory for previews.", self._run.request_id)
 
     def _write(self, latents: torch.Tensor) -> bytes:
         tensors = {LATENTS: latents.detach().cpu().contiguous()}
@@ -127,6 +186,8 @@ class Denoising:
         except (SafetensorError, KeyError, ValueError):
             raise ValueError("its tensors cannot be read") from None
         self._resumed_step, self._state, self._tensors = step, state, tensors
+        self._newest.reported = self._newest.step = step
+        self._newest.state, self._newest.tensors = state, tensors
 
 
 def _estimate_data(

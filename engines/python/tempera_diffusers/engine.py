@@ -4,7 +4,7 @@ import os
 import sys
 from typing import Any, Protocol
 
-from tempera_engine import Capabilities, Engine, EngineError, Memory, Model, Progress, Run
+from tempera_engine import Capabilities, Engine, Memory, Model, Progress, Run
 from tempera_engine.memory import MIB, host_memory
 
 
@@ -17,7 +17,9 @@ class LoadedPipeline(Protocol):
 class DiffusersEngine(Engine):
     def __init__(self) -> None:
         self._loaded: LoadedPipeline | None = None
+        self._pipeline: Any = None
         self._device: Any = None
+        self._is_resident = True
 
     def describe(self) -> Capabilities:
         return Capabilities(
@@ -60,27 +62,28 @@ class DiffusersEngine(Engine):
             progress,
         )
         self.checkpoint_format = loaded.checkpoint_format
-        self._device = loaded.device
+        self._pipeline, self._device = loaded.pipeline, loaded.device
+        self._is_resident = parameters.offload == "none"
         self._loaded = kinds[loaded.class_name][1](loaded.pipeline, parameters)
 
     def run(self, run: Run) -> dict[str, Any]:
-        import torch
-
         from .cancel_points import cancelled_by
         from .device_faults import fault_of, require_device
+        from .memory_tries import run_within_memory
 
-        if self._loaded is None:
+        loaded = self._loaded
+        if loaded is None:
             raise RuntimeError("Nothing is loaded.")
         require_device(self._device)
         try:
             with cancelled_by(run):
-                return self._loaded.run(run)
-        except torch.OutOfMemoryError:
-            torch.cuda.empty_cache()
-            raise EngineError(
-                "runner_server_error",
-                "The device has too little memory for this request; ask for a smaller or shorter one.",
-            ) from None
+                return run_within_memory(
+                    run,
+                    self._pipeline,
+                    self._device,
+                    resident=self._is_resident,
+                    work=lambda: loaded.run(run),
+                )
         except Exception as error:
             fault = fault_of(error, self._device)
             if fault is None:

@@ -79,8 +79,56 @@ def test_scales_to_a_size_that_the_network_cannot_make(engine: Any, runs: Any) -
     assert ("INFO", "Rendered at 80x64, scaled to 70x50.") in ran.logs
 
 
+def test_writes_webp(engine: Any, runs: Any) -> None:
+    png, webp = (runs(engine, {**INPUT, "output_format": format}) for format in ("png", "webp"))
+    image = Image.open(io.BytesIO(webp.files[0]))
+    assert (image.format, image.size) == ("WEBP", (64, 48))
+    head = next(event.artifact for event in webp.events if event.WhichOneof("event") == "artifact")
+    assert (head.content_type, head.file_name) == ("image/webp", "7.webp")
+    # The same picture, but for what the compression of noise takes away.
+    assert np.abs(pixels(webp.files[0]) - pixels(png.files[0])).mean() < 16
+
+
+def test_refuses_a_side_that_webp_does_not_have(engine: Any, runs: Any) -> None:
+    size = {"image_size": {"width": 16384, "height": 16}, "num_inference_steps": 2}
+    with pytest.raises(InputInvalid) as raised:
+        runs(engine, {**INPUT, **size, "output_format": "webp"})
+    assert [(fault.loc, fault.type) for fault in raised.value.faults] == [
+        (["image_size"], "feature_not_supported")
+    ]
+
+
 def test_uses_the_turbo_settings_of_the_manifest(engine: Any, runs: Any) -> None:
-    assert runs(engine, {**INPUT, "use_turbo": True}).steps == list(range(1, 11))
+    ran = runs(engine, {**INPUT, "use_turbo": True})
+    assert ran.steps == list(range(1, 11))
+    message = (
+        "`use_turbo` selects 10 steps at a guidance of 1.2; "
+        "`num_inference_steps` and `guidance_scale` have no effect."
+    )
+    assert ran.logs == [("INFO", message)]
+
+
+@pytest.mark.parametrize(
+    ("change", "messages"),
+    [
+        ({"guidance_scale": 1}, ["A guidance of 1.0 is none; `negative_prompt` has no effect."]),
+        ({"guidance_scale": 1, "negative_prompt": " "}, []),
+        (
+            {"prompt": "a" * 1024},
+            ["This model reads 1024 tokens of `prompt`, which is longer: its end is cut off."],
+        ),
+        ({"prompt": "a" * 500}, []),
+        (
+            {"negative_prompt": "a" * 1024},
+            ["This model reads 1024 tokens of `negative_prompt`, which is longer: its end is cut off."],
+        ),
+    ],
+)
+def test_tells_what_has_no_effect(
+    engine: Any, runs: Any, change: dict[str, Any], messages: list[str]
+) -> None:
+    ran = runs(engine, {**INPUT, "num_inference_steps": 2, **change})
+    assert [message for _, message in ran.logs] == messages
 
 
 @pytest.mark.parametrize(
@@ -300,19 +348,6 @@ def test_fails_at_once_when_latents_are_not_numbers(engine: Any, runs: Any) -> N
         hook.remove()
     assert raised.value.code == "runner_server_error"
     assert runs(engine, INPUT).files
-
-
-def test_names_the_remedy_when_the_device_is_full(engine: Any, runs: Any) -> None:
-    def full(*_: Any) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
-
-    hook = engine._loaded._pipeline.transformer.register_forward_pre_hook(full)
-    try:
-        with pytest.raises(EngineError, match="ask for a smaller") as raised:
-            runs(engine, INPUT)
-    finally:
-        hook.remove()
-    assert raised.value.code == "runner_server_error"
 
 
 def test_raises_a_cancel_that_is_not_an_exception_for_libraries() -> None:

@@ -1,3 +1,4 @@
+import type { ApplicationFailure } from "@temporalio/activity";
 import { describe, expect, it, vi } from "vitest";
 import { sleep } from "../../core/concurrency/sleep.ts";
 import { RunHandedOver, RunTurnedAway } from "../../core/engines/engine.ts";
@@ -24,11 +25,11 @@ it.each([
   ]);
 });
 
-/** Carries out an attempt that fails, and returns the third detail of its failure. */
-async function verdictOn(
+/** Carries out an attempt that fails, and returns its failure. */
+async function failureOf(
   { fetchInput, run }: { fetchInput?: () => Promise<never>; run?: () => Promise<never> },
   before: PreviousAttempts,
-): Promise<unknown> {
+): Promise<ApplicationFailure> {
   const { signal } = new AbortController();
   const dependencies = {
     clock: { nowMs: () => 0 },
@@ -50,8 +51,12 @@ async function verdictOn(
     dependencies as never,
     { job, attempt: before.attempts + 1, before, context } as never,
   );
-  const failure = await attempt.run().catch((error) => error);
-  return failure.details[2];
+  return await attempt.run().catch((error) => error);
+}
+
+/** Returns the third detail of the failure. */
+async function verdictOn(...start: Parameters<typeof failureOf>): Promise<unknown> {
+  return (await failureOf(...start)).details?.[2];
 }
 
 describe("an attempt that is handed over", () => {
@@ -74,6 +79,18 @@ describe("an attempt that is handed over", () => {
     expect(await verdictOn({ run }, before(waits, waits))).toEqual({
       ...{ handedOver: true, started: true },
       storeWait: { delayMs: 30_000, storeWaits: { times: waits + 1, waitedMs: 0 } },
+    });
+  });
+
+  it("ends at its second attempt that the memory of a device did not suffice for", async () => {
+    const full = new TemperaError("runner_out_of_memory", "cuda:0 has too little memory.");
+    const run = () => Promise.reject(full);
+    expect(await failureOf({ run }, before(0, 0))).toMatchObject({ nonRetryable: false });
+    // Hand-overs to other workers count for nothing.
+    expect(await failureOf({ run }, before(3, 3))).toMatchObject({ nonRetryable: false });
+    const second = { ...before(3, 3), attempts: 4 };
+    expect(await failureOf({ run }, second)).toMatchObject({
+      ...{ nonRetryable: true, type: "runner_out_of_memory", message: "cuda:0 has too little memory." },
     });
   });
 

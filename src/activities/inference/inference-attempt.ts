@@ -305,14 +305,14 @@ export class InferenceAttempt implements Disposable {
     const shutDown = this.#signal.aborted && !this.#cancel.signal.aborted && !overdue;
     const info = this.#errorOf(error, { overdue, shutDown });
     const { retry } = this.#job;
-    const retryable =
-      CATALOGUE[info.code].retryable && !overdue && this.#countedAttempts <= retriesAllowed(retry, info.code);
+    const mayPass = CATALOGUE[info.code].retryable || this.#mayFitElsewhere(info.code);
+    const retryable = mayPass && !overdue && this.#countedAttempts <= retriesAllowed(retry, info.code);
     // The attempts before have crashed engines: the request ends as one that has used up its attempts.
     if (info.code === "input_quarantined" && this.#countedAttempts > 1)
       return { info, retryable, givenUp: { exhausted: true } };
     // It lasts for most of an hour: the caller is told now, and the request kept as a dead letter.
     if (info.code === "engine_crash_limit") return { info, retryable, givenUp: { exhausted: true } };
-    if (error instanceof RunTurnedAway && !overdue) return { info, retryable, ...this.#comeBack() };
+    if (error instanceof RunTurnedAway && !overdue) return { info, retryable, ...this.#comeBack(error) };
     if (!retryable || retry.attemptsMax <= 1 || this.#before === undefined) return { info, retryable };
     // Nothing has failed: a worker may be stopped or drained however often without using up an attempt.
     if (shutDown || error instanceof RunHandedOver) {
@@ -323,20 +323,24 @@ export class InferenceAttempt implements Disposable {
     return { info, retryable, ...this.#waitFor(error) };
   }
 
+  /** Another device may have more memory for it, or this one more of it free. */
+  #mayFitElsewhere(code: ErrorCode): boolean {
+    return code === "runner_out_of_memory" && this.#countedAttempts < LIMITS.memoryAttemptsMax;
+  }
+
   /**
-   * Hands over a job that has to be alone on its engine, as one that waits for a store: its workflow knows no
-   * other pause. It comes to an end, because crashes are forgotten after an hour.
+   * Hands over a job that was turned away, as one that waits for a store: its workflow knows no other pause.
+   * It comes to an end: crashes are forgotten after an hour, and a worker that had too little memory turns it
+   * away a few times only.
    */
-  #comeBack(): Pick<AttemptVerdict, "handOver" | "line"> {
+  #comeBack({ message }: RunTurnedAway): Pick<AttemptVerdict, "handOver" | "line"> {
     const waits = this.#before?.storeWaits;
     if (!waits) return {};
     const delayMs = storePauseMs(waits.times);
     const storeWaits = { ...waits, times: waits.times + 1 };
     return {
       handOver: { handedOver: true, started: this.#hasStarted, storeWait: { delayMs, storeWaits } },
-      line:
-        "An earlier request of this owner crashed the engine, so this one may not run beside others; it is " +
-        `tried again in ${Math.ceil(delayMs / 1000)} s.`,
+      line: `${message} It is tried again in ${Math.ceil(delayMs / 1000)} s.`,
     };
   }
 

@@ -69,8 +69,9 @@ export class RunHandedOver extends TemperaError {
 }
 
 /**
- * Ends a run that would have to wait to be alone on its engine, while enough others wait for that already.
- * Nothing has failed: the request is tried again after a pause, and no attempt is used up.
+ * Ends a run that would have to wait to be alone on its engine, while enough others wait for that already; or
+ * one that this worker's device had too little memory for, so that other workers go first. Nothing has
+ * failed: the request is tried again after a pause, and no attempt is used up.
  */
 export class RunTurnedAway extends TemperaError {
   constructor(message: string) {
@@ -84,9 +85,10 @@ export interface Engines {
    *
    * Rejects with a `TemperaError`:
    * - `RunHandedOver`              this worker hands the run over
-   * - `RunTurnedAway`              it would have to wait to be alone, see `EngineSharing`
+   * - `RunTurnedAway`              it would have to wait to be alone, or other workers go first
    * - `runner_disconnected`        the engine died
    * - `runner_device_fault`        the device faulted, and the engine was ended for it
+   * - `runner_out_of_memory`       the device has too little memory for this input
    * - `runner_server_error`        the engine failed on this input
    * - `runner_connection_timeout`  the engine sent nothing for `timeouts.silenceMs`
    * - `runner_incomplete_response` the engine's response breaks the contract

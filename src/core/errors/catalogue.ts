@@ -133,6 +133,12 @@ export const CATALOGUE = {
     retryable: true,
     message: "The device of the runner faulted while it was working.",
   },
+  runner_out_of_memory: {
+    kind: "request",
+    status: 500,
+    retryable: false,
+    message: "The device of the runner has too little memory for this request.",
+  },
   runner_server_error: {
     kind: "request",
     status: 500,

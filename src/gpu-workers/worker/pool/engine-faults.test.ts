@@ -8,8 +8,9 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { afterEach, describe, expect, it } from "vitest";
 import { crashDigest } from "../../../core/engines/crash.ts";
-import type { EngineListener } from "../../../core/engines/engine.ts";
+import { type EngineListener, type EngineRun, RunTurnedAway } from "../../../core/engines/engine.ts";
 import type { JsonObject } from "../../../core/json/json.ts";
+import { LIMITS } from "../../../core/limits.ts";
 import type { ModelVersion } from "../../../core/models/model.ts";
 import { ENGINE_PROGRAMS, type EngineProgram, nodeProgram } from "../process/engine-programs.ts";
 import { CrashLedger } from "./crash-ledger.ts";
@@ -69,16 +70,17 @@ function setUp(
   const crashes = new CrashLedger({ ofOwnerMax: 100, warn: () => {} });
   const pool = new EnginePool({
     crashes,
-    findModel: () => model,
+    findModel: (endpoint) => ({ ...model, endpoint }),
     programs,
     folder: mkdtempSync(join(tmpdir(), "pool-")),
     workerName: "worker-1",
     log: (level, message) => lines.push(`${level} ${message}`),
   });
   pools.push(pool);
-  const run = (input: JsonObject, listener: Partial<EngineListener> = {}) =>
+  const { endpoint, version } = model;
+  const run = (input: JsonObject, listener: Partial<EngineListener> = {}, change: Partial<EngineRun> = {}) =>
     pool.run(
-      { requestId: "r", ownerId: "ann", attempt: 1, endpoint: model.endpoint, version: model.version, input },
+      { ...{ requestId: "r", ownerId: "ann", attempt: 1, endpoint, version }, input, ...change },
       {
         started: () => {},
         log: () => {},
@@ -282,5 +284,38 @@ describe("an engine whose device faults", () => {
     await expect(hold({ events, stay: true })).rejects.toMatchObject({ code: "runner_device_fault" });
     await run(fine);
     expect(pid()).not.toBe(first);
+  });
+});
+
+describe("an engine whose device has too little memory for a run", () => {
+  const error = { code: "runner_out_of_memory", message: "cuda:0 has too little memory.", faultsJson: "" };
+  const large = { events: [{ error }] as never };
+  const fine = { events: [{ output: { json: "{}" } }] as never };
+
+  it("stays, leaves the run to other workers first, and then tries it once more", async () => {
+    const { pool, run, pid, treatmentOf } = setUp(oddProgram());
+    await run(fine);
+    const first = pid();
+    await expect(run(large)).rejects.toMatchObject({ code: error.code });
+    const again = () => run(large, {}, { attempt: 2 });
+    for (let times = 1; times <= LIMITS.turnedAwayForMemoryMax; times++)
+      await expect(again()).rejects.toThrow(RunTurnedAway);
+    expect((await run(fine, {}, { requestId: "other", attempt: 2 })).output).toEqual({});
+    await expect(again()).rejects.toMatchObject({ code: error.code });
+    expect(pid()).toBe(first);
+    expect(pool.list()).toMatchObject([{ state: "ready", failures: 0 }]);
+    expect(treatmentOf(large)).toEqual({ alone: false, apart: false });
+  });
+
+  it("makes the pool unload the idle engines beside it, for the next attempt", async () => {
+    const { pool, run, lines } = setUp(oddProgram());
+    await run(fine, {}, { endpoint: "tempera/idle" });
+    await run(fine);
+    await expect(run(large)).rejects.toMatchObject({ code: error.code });
+    expect(pool.list()).toMatchObject([
+      { endpoint: "tempera/idle", state: "stopped" },
+      { endpoint: "tempera/stub", state: "ready" },
+    ]);
+    expect(lines.some((line) => line.startsWith("INFO Unloaded because tempera/stub ran out"))).toBe(true);
   });
 });

@@ -26,11 +26,13 @@ import {
   type EngineSession,
   type Engines,
   RunHandedOver,
+  RunTurnedAway,
   type SessionEngines,
   type SessionListener,
 } from "../../../core/engines/engine.ts";
-import { CATALOGUE } from "../../../core/errors/catalogue.ts";
+import { CATALOGUE, type ErrorCode } from "../../../core/errors/catalogue.ts";
 import { isTemperaError, TemperaError } from "../../../core/errors/tempera-error.ts";
+import { LIMITS } from "../../../core/limits.ts";
 import { type ModelVersion, taskQueueOf } from "../../../core/models/model.ts";
 import type { Frame } from "../../../core/requests/session.ts";
 import { SOCKET_PATH_BYTES_MAX } from "../../contract/engine-protocol.ts";
@@ -78,6 +80,12 @@ export interface EnginePoolOptions {
 /** An engine that dies sooner than this after its load crashed early: the next start is delayed. */
 const EARLY_CRASH_MS = 1000;
 
+/** Requests that are remembered because the memory did not suffice for them. */
+const OUT_OF_MEMORY_KEPT_MAX = 1000;
+
+/** Codes of the kind `request` that are a model's own answer. */
+const ANSWERS: ReadonlySet<ErrorCode> = new Set(["runner_server_error", "runner_out_of_memory"]);
+
 export class EnginePool implements Engines, SessionEngines, AsyncDisposable {
   readonly #options: EnginePoolOptions & { device: string };
   readonly #crashes: CrashLedger;
@@ -87,6 +95,8 @@ export class EnginePool implements Engines, SessionEngines, AsyncDisposable {
   /** Ends of evicted engines that have not exited yet. */
   readonly #stopping = new Set<Promise<void>>();
   readonly #listeners = new Set<() => void>();
+  /** Requests that the memory did not suffice for, with how often each was left to other workers since. */
+  readonly #outOfMemory = new Map<string, number>();
   #sockets = 0;
 
   constructor(options: EnginePoolOptions) {
@@ -212,6 +222,7 @@ export class EnginePool implements Engines, SessionEngines, AsyncDisposable {
     try {
       // Another worker may have recorded the crash of the attempt before.
       if (caller.attempt > 1) await withAbort(this.#crashes.refresh(), stop);
+      this.#leaveToOthers(caller);
       this.#refuseCulprit(entry, occupant);
       release = await this.#acquire(entry, occupant, stop);
       const engine = entry.engine ?? (await withAbort(this.#engineOf(entry), stop));
@@ -225,6 +236,7 @@ export class EnginePool implements Engines, SessionEngines, AsyncDisposable {
       if (signal.aborted) throw new TemperaError("client_cancelled");
       if (this.#closing.signal.aborted) throw new RunHandedOver("The GPU worker is shutting down.");
       if (isAnswerOfModel(error)) this.#recordSuccess(entry, occupant);
+      if (isTemperaError(error) && error.code === "runner_out_of_memory") this.#noteTooLarge(entry, caller);
       // The next attempt, on whatever worker, finds the record of this one.
       await entry.recording;
       throw error;
@@ -264,6 +276,29 @@ export class EnginePool implements Engines, SessionEngines, AsyncDisposable {
       releaseSlot();
       throw error;
     }
+  }
+
+  /** Turns a run away that this device had too little memory for: another worker may have more. */
+  #leaveToOthers({ requestId }: Caller): void {
+    const times = this.#outOfMemory.get(requestId);
+    if (times === undefined) return;
+    if (times >= LIMITS.turnedAwayForMemoryMax) {
+      this.#outOfMemory.delete(requestId);
+      return;
+    }
+    this.#outOfMemory.set(requestId, times + 1);
+    throw new RunTurnedAway("This GPU worker had too little memory for the request, and others go first.");
+  }
+
+  /** Remembers a run that the memory did not suffice for, and makes room for its next attempt. */
+  #noteTooLarge(entry: PoolEntry, { requestId }: Caller): void {
+    this.#outOfMemory.set(requestId, 0);
+    // Those that never come back are forgotten when newer ones come.
+    const [oldest] = this.#outOfMemory.keys();
+    if (this.#outOfMemory.size > OUT_OF_MEMORY_KEPT_MAX && oldest) this.#outOfMemory.delete(oldest);
+    for (const other of this.#idleBeside(entry))
+      if (!other.pinned)
+        void this.#evict(other, `Unloaded because ${entry.model.endpoint} ran out of memory`);
   }
 
   /** Waits until the engine has ended the runs that their callers have cancelled. */
@@ -499,9 +534,7 @@ function leavingOf(error: unknown, signal: AbortSignal): Leaving {
 
 /** The error is the model's own answer to a request, so the engine was alive to give it. */
 function isAnswerOfModel(error: unknown): boolean {
-  return (
-    isTemperaError(error) && (error.code === "runner_server_error" || CATALOGUE[error.code].kind === "model")
-  );
+  return isTemperaError(error) && (ANSWERS.has(error.code) || CATALOGUE[error.code].kind === "model");
 }
 
 /** Computes a value when it is first asked for. */
