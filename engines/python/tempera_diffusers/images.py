@@ -24,6 +24,11 @@ FORMATS = (
     *(("AVIF",) if features.check("avif") else ()),
 )
 
+EXTENSIONS = {"png": "png", "jpeg": "jpg", "webp": "webp"}
+"""Maps the formats that are written, which are the subtypes of `image/…`, to their file name extensions."""
+
+WEBP_SIDE_MAX = 16383
+
 SUPPORTED_FORMATS = [".jpg", ".jpeg", *(f".{format.lower()}" for format in FORMATS if format != "JPEG")]
 """The same as fal names them in `ctx.supported_formats`."""
 
@@ -104,9 +109,9 @@ def fill(image: Image.Image, width: int, height: int) -> Image.Image:
 
 
 def write_image(image: Image.Image, format: str) -> bytes:
-    """:param format: `png` or `jpeg`"""
+    """:param format: a key of `EXTENSIONS`"""
     out = io.BytesIO()
-    image.save(out, format=format, **({"quality": 95} if format == "jpeg" else {}))
+    image.save(out, format=format, **({} if format == "png" else {"quality": 95}))
     return out.getvalue()
 
 

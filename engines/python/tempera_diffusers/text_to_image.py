@@ -8,9 +8,9 @@ from tempera_engine import File, Run
 
 from . import noise
 from .denoising import Denoising
-from .fields import Fields
+from .fields import Fields, no_effect, tell_of_cut
 from .parameters import Parameters
-from .images import to_bytes, write_image
+from .images import EXTENSIONS, WEBP_SIDE_MAX, to_bytes, write_image
 from .preview import draw_preview
 
 # https://fal.ai: ImageSize
@@ -38,20 +38,22 @@ class TextToImage:
         self._multiple = pipeline.vae_scale_factor * 2
 
     def run(self, run: Run) -> dict[str, Any]:
-        fields = Fields(run.input)
+        fields = Fields(run)
         prompt = fields.text("prompt")
         negative = fields.text("negative_prompt", " ")
-        width, height = self._read_size(fields, run.input.get("image_size", "landscape_4_3"))
+        width, height = self._read_size(fields, fields.value("image_size", "landscape_4_3"))
         steps = fields.integer("num_inference_steps", 30, STEPS_MIN, 1000)
         guidance = fields.number("guidance_scale", 2.5, 0, 100)
         count = fields.integer("num_images", 1, 1, 4)
         seed = fields.seed()
-        format = fields.choice("output_format", "png", ["png", "jpeg"])
-        if fields.flag("use_turbo", False):
+        format = fields.choice("output_format", "png", list(EXTENSIONS))
+        if format == "webp" and max(width, height) > WEBP_SIDE_MAX:
+            message = f"WebP images have sides of {WEBP_SIDE_MAX} pixels at most; ask for png."
+            fields.fault(["image_size"], message, "feature_not_supported")
+        turbo = fields.flag("use_turbo", False)
+        if turbo:
             steps, guidance = int(self._parameters.turbo["steps"]), self._parameters.turbo["guidanceScale"]
-        fields.unsupported(
-            "loras", bool(run.input.get("loras")), "This engine loads no LoRA weights; leave `loras` empty."
-        )
+        fields.refuse_loras()
         acceleration = fields.choice("acceleration", "none", ["none", "regular", "high"])
         checks = fields.flag("enable_safety_checker", True)
         fields.check()
@@ -60,10 +62,24 @@ class TextToImage:
         rendered = (_up_to(width, self._multiple), _up_to(height, self._multiple))
         if rendered != (width, height):
             run.log("INFO", f"Rendered at {rendered[0]}x{rendered[1]}, scaled to {width}x{height}.")
+        if turbo:
+            run.log(
+                "INFO",
+                f"`use_turbo` selects {steps} steps at a guidance of {guidance}; "
+                f"{no_effect('num_inference_steps', 'guidance_scale')}.",
+            )
         if acceleration != "none":
-            run.log("INFO", "This engine has no acceleration; every step is computed.")
+            run.log("INFO", f"This engine computes every step; {no_effect('acceleration')}.")
         if checks:
-            run.log("INFO", "This engine has no safety checker; has_nsfw_concepts is always false.")
+            run.log(
+                "INFO",
+                f"This engine has no safety checker; {no_effect('enable_safety_checker')}, "
+                "and has_nsfw_concepts is always false.",
+            )
+        if guidance <= 1 and negative.strip():
+            run.log("INFO", f"A guidance of {guidance} is none; {no_effect('negative_prompt')}.")
+        for name, text in (("prompt", prompt), ("negative_prompt", negative if guidance > 1 else "")):
+            tell_of_cut(run, name, self._count_tokens(text), PROMPT_TOKENS_MAX)
 
         scheduler = type(self._pipeline.scheduler).from_config(self._pipeline.scheduler.config)
 
@@ -106,7 +122,7 @@ class TextToImage:
             image = Image.fromarray(to_bytes(values))
             if image.size != (width, height):
                 image = image.resize((width, height), Image.Resampling.LANCZOS)
-            name = f"{seed + i}.{'jpg' if format == 'jpeg' else 'png'}"
+            name = f"{seed + i}.{EXTENSIONS[format]}"
             file = File(f"image/{format}", name, width=width, height=height)
             images.append(
                 {**run.artifact(file, write_image(image, format)), "width": width, "height": height}
@@ -118,6 +134,12 @@ class TextToImage:
             "has_nsfw_concepts": [False] * count,
             "prompt": prompt,
         }
+
+    def _count_tokens(self, prompt: str) -> int:
+        """Counts as the pipeline does: the frame that it puts around the prompt, less its beginning."""
+        text = self._pipeline.prompt_template_encode.format(prompt)
+        tokens = self._pipeline.tokenizer(text, verbose=False).input_ids
+        return len(tokens) - int(self._pipeline.prompt_template_encode_start_idx)
 
     def _read_size(self, fields: Fields, value: Any) -> tuple[int, int]:
         """Reads the name of a preset, or {width, height}, in which a missing side is 512."""

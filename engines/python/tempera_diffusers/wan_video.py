@@ -1,10 +1,11 @@
 """
-Runs fal's inputs for Wan (`fal-ai/wan/v2.2-a14b/text-to-video`, `…/image-to-video`, `fal-ai/wan/v2.2-5b/…`) on
-`WanPipeline` and `WanImageToVideoPipeline`.
+Runs fal's inputs for Wan (`fal-ai/wan/v2.2-a14b/text-to-video`, `…/image-to-video`, `fal-ai/wan/v2.2-5b/…`)
+on `WanPipeline` and `WanImageToVideoPipeline`.
 """
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -12,19 +13,46 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers import WanImageToVideoPipeline, WanPipeline
+from diffusers.pipelines.wan.pipeline_wan import prompt_clean
 from numpy.typing import NDArray
 from PIL import Image
 from tempera_engine import File, Run
 
 from . import noise
 from .denoising import Denoising
-from .fields import Fields
+from .fields import Fields, no_effect, tell_of_cut
 from .parameters import Parameters
 from .images import fill, read_image, to_bytes
 from .preview import draw_preview
 from .video_file import QUALITIES, WRITE_MODES, write_mp4
 
 SHAPES = ["16:9", "9:16", "1:1"]
+
+
+PROMPT_TOKENS_MAX = 512
+"""Longest prompt that Wan was trained with; longer ones are cut."""
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """A checked input."""
+
+    from_image: bool
+    image_url: Any
+    end_image_url: Any
+    prompt: str
+    negative: str
+    frames: int
+    frames_per_second: int
+    resolution: str
+    shape: str
+    steps: int
+    guidance: float
+    guidance_low: float
+    shift: float
+    seed: int
+    quality: str
+    write_mode: str
 
 
 class WanVideo:
@@ -38,58 +66,120 @@ class WanVideo:
         self._has_two_experts = pipeline.config.boundary_ratio is not None
 
     def run(self, run: Run) -> dict[str, Any]:
-        fields = Fields(run.input)
+        wanted = self._read(run)
+        first, last = self._read_images(run, wanted)
+        width, height = self._frame_size(wanted.resolution, wanted.shape, first)
+        frames = self._render(run, wanted, width, height, first, last)
+        with TemporaryDirectory(prefix="tempera-video-") as folder:
+            path = Path(folder) / "video.mp4"
+            write_mp4(
+                path,
+                _pixels(frames, run),
+                frames_per_second=wanted.frames_per_second,
+                quality=wanted.quality,
+                write_mode=wanted.write_mode,
+            )
+            file = File("video/mp4", f"{wanted.seed}.mp4", width=width, height=height)
+            video = run.artifact(file, path)
+        return {"video": video, "prompt": wanted.prompt, "seed": wanted.seed}
+
+    def _read(self, run: Run) -> _Wanted:
+        fields = Fields(run)
         from_image = "image" in self._pipelines and (
             "text" not in self._pipelines or fields.given("image_url")
         )
-        pipeline = self._pipelines["image" if from_image else "text"]
         self._refuse_unused_images(fields, from_image)
-        prompt = fields.text("prompt")
-        negative = fields.text("negative_prompt", "")
-        requested = fields.integer("num_frames", 81, 17, 161)
-        frames_per_second = fields.integer("frames_per_second", 16, 4, 60)
-        resolution = fields.choice(
-            "resolution", list(self._parameters.resolutions)[-1], list(self._parameters.resolutions)
+        resolutions = list(self._parameters.resolutions)
+        wanted = _Wanted(
+            from_image=from_image,
+            image_url=fields.value("image_url"),
+            end_image_url=fields.value("end_image_url"),
+            prompt=fields.text("prompt"),
+            negative=fields.text("negative_prompt", ""),
+            frames=fields.integer("num_frames", 81, 17, 161),
+            frames_per_second=fields.integer("frames_per_second", 16, 4, 60),
+            resolution=fields.choice("resolution", resolutions[-1], resolutions),
+            shape=fields.choice(
+                "aspect_ratio",
+                "auto" if from_image else "16:9",
+                [*SHAPES, "auto"] if from_image else SHAPES,
+            ),
+            steps=fields.integer("num_inference_steps", 27, 2, 40),
+            guidance=fields.number("guidance_scale", 3.5, 1, 10),
+            guidance_low=fields.number("guidance_scale_2", 3.5 if from_image else 4.0, 1, 10),
+            shift=fields.number("shift", 5, 1, 10),
+            seed=fields.seed(),
+            quality=fields.choice("video_quality", "high", list(QUALITIES)),
+            write_mode=fields.choice("video_write_mode", "balanced", list(WRITE_MODES)),
         )
-        shapes = [*SHAPES, "auto"] if from_image else SHAPES
-        shape = fields.choice("aspect_ratio", "auto" if from_image else "16:9", shapes)
-        steps = fields.integer("num_inference_steps", 27, 2, 40)
-        guidance = fields.number("guidance_scale", 3.5, 1, 10)
-        guidance_low = fields.number("guidance_scale_2", 3.5 if from_image else 4.0, 1, 10)
-        shift = fields.number("shift", 5, 1, 10)
-        seed = fields.seed()
-        quality = fields.choice("video_quality", "high", list(QUALITIES))
-        write_mode = fields.choice("video_write_mode", "balanced", list(WRITE_MODES))
+        fields.refuse_loras()
+        unsupported = self._read_unsupported(fields, wanted)
+        fields.check()
+        for message in unsupported:
+            run.log("INFO", message)
+        self._tell_of_prompts(run, wanted)
+        return wanted
+
+    def _read_unsupported(self, fields: Fields, wanted: _Wanted) -> list[str]:
+        """Reads what this engine leaves out, and returns what the caller should know about it."""
         between = fields.integer("num_interpolated_frames", 1, 0, 4)
         interpolator = fields.choice("interpolator_model", "film", ["none", "film", "rife"])
+        fields.flag("adjust_fps_for_interpolation", True)
+        accelerates = fields.choice("acceleration", "none", ["none", "regular"]) != "none"
         expands = fields.flag("enable_prompt_expansion", False)
-        checks = fields.flag("enable_safety_checker", False) or fields.flag(
-            "enable_output_safety_checker", False
-        )
-        fields.unsupported(
-            "loras", bool(run.input.get("loras")), "This engine loads no LoRA weights; leave `loras` empty."
-        )
-        fields.check()
+        checkers = [
+            name
+            for name in ("enable_safety_checker", "enable_output_safety_checker")
+            if fields.flag(name, False)
+        ]
+        messages = []
+        if interpolator != "none" and between > 0:
+            fields_of_it = ("interpolator_model", "num_interpolated_frames", "adjust_fps_for_interpolation")
+            messages.append(
+                f"This engine does not interpolate; {no_effect(*fields_of_it)}: the video has "
+                f"{wanted.frames} frames, {wanted.frames_per_second} a second."
+            )
+        if accelerates:
+            messages.append(f"This engine computes every step; {no_effect('acceleration')}.")
+        if expands:
+            messages.append(f"This engine does not expand prompts; {no_effect('enable_prompt_expansion')}.")
+        if checkers:
+            messages.append(f"This engine has no safety checker; {no_effect(*checkers)}.")
+        if wanted.guidance <= 1:
+            # The pipeline decides by `guidance_scale` alone, for both experts.
+            unused = ["negative_prompt"] if wanted.negative.strip() else []
+            unused += ["guidance_scale_2"] if fields.given("guidance_scale_2") else []
+            if unused:
+                messages.append(f"A `guidance_scale` of 1 switches guidance off; {no_effect(*unused)}.")
+        elif not self._has_two_experts and fields.given("guidance_scale_2"):
+            messages.append(f"This model has a single expert; {no_effect('guidance_scale_2')}.")
+        return messages
 
-        first, last = self._read_images(run) if from_image else (None, None)
-        width, height = self._frame_size(resolution, shape, first)
+    def _tell_of_prompts(self, run: Run, wanted: _Wanted) -> None:
+        negative = wanted.negative if wanted.guidance > 1 else ""
+        for name, text in (("prompt", wanted.prompt), ("negative_prompt", negative)):
+            tokens = self._pipeline.tokenizer(prompt_clean(text), verbose=False).input_ids
+            tell_of_cut(run, name, len(tokens), PROMPT_TOKENS_MAX)
+
+    def _render(
+        self,
+        run: Run,
+        wanted: _Wanted,
+        width: int,
+        height: int,
+        first: Image.Image | None,
+        last: Image.Image | None,
+    ) -> NDArray[np.float32]:
+        """Returns frames of shape [frames, height, width, 3], from 0 to 1."""
+        pipeline = self._pipelines["image" if wanted.from_image else "text"]
         # The autoencoder makes one frame, then four at a time: the surplus of the last four is cut off.
         stride = self._pipeline.vae_scale_factor_temporal
-        rendered = -(-(requested - 1) // stride) * stride + 1
-        if rendered != requested:
-            run.log("INFO", f"Rendered {rendered} frames; the video has the first {requested} of them.")
-        if interpolator != "none" and between > 0:
-            run.log(
-                "INFO",
-                f"This engine does not interpolate: the video has {requested} frames, "
-                f"{frames_per_second} a second.",
-            )
-        if expands:
-            run.log("INFO", "This engine does not expand prompts; the prompt is used as it is.")
-        if checks:
-            run.log("INFO", "This engine has no safety checker.")
-
-        arguments: dict[str, Any] = {"guidance_scale_2": guidance_low} if self._has_two_experts else {}
+        rendered = -(-(wanted.frames - 1) // stride) * stride + 1
+        if rendered != wanted.frames:
+            run.log("INFO", f"Rendered {rendered} frames; the video has the first {wanted.frames} of them.")
+        arguments: dict[str, Any] = {}
+        if self._has_two_experts:
+            arguments["guidance_scale_2"] = wanted.guidance_low
         if first is not None:
             arguments["image"] = fill(first, width, height)
         if last is not None:
@@ -102,34 +192,24 @@ class WanVideo:
         # preview.
         draw_or_none = draw if self._parameters.offload == "none" else None
         try:
-            frames = pipeline(
-                prompt=prompt,
-                negative_prompt=negative,
+            frames: NDArray[np.float32] = pipeline(
+                prompt=wanted.prompt,
+                negative_prompt=wanted.negative,
                 width=width,
                 height=height,
                 num_frames=rendered,
-                num_inference_steps=steps,
-                guidance_scale=guidance,
-                generator=noise.generator(seed),
+                num_inference_steps=wanted.steps,
+                guidance_scale=wanted.guidance,
+                generator=noise.generator(wanted.seed),
+                max_sequence_length=PROMPT_TOKENS_MAX,
                 output_type="np",
                 **arguments,
-                **Denoising(run, pipeline, self._scheduler(shift), draw_or_none).arguments,
-            ).frames[0][:requested]
+                **Denoising(run, pipeline, self._scheduler(wanted.shift), draw_or_none).arguments,
+            ).frames[0]
         finally:
             # An interrupted call leaves a network on the device.
             self._pipeline.maybe_free_model_hooks()
-
-        with TemporaryDirectory(prefix="tempera-video-") as folder:
-            path = Path(folder) / "video.mp4"
-            write_mp4(
-                path,
-                _pixels(frames, run),
-                frames_per_second=frames_per_second,
-                quality=quality,
-                write_mode=write_mode,
-            )
-            video = run.artifact(File("video/mp4", f"{seed}.mp4", width=width, height=height), path)
-        return {"video": video, "prompt": prompt, "seed": seed}
+        return frames[: wanted.frames]
 
     def _refuse_unused_images(self, fields: Fields, from_image: bool) -> None:
         if not from_image:
@@ -149,10 +229,13 @@ class WanVideo:
         name = "flow_shift" if "flow_shift" in scheduler.config else "shift"
         return type(scheduler).from_config(scheduler.config, **{name: shift})
 
-    def _read_images(self, run: Run) -> tuple[Image.Image, Image.Image | None]:
-        first = read_image(run.input_file(run.input.get("image_url")), "image_url")
-        end = run.input.get("end_image_url")
-        return first, read_image(run.input_file(end), "end_image_url") if end else None
+    def _read_images(self, run: Run, wanted: _Wanted) -> tuple[Image.Image | None, Image.Image | None]:
+        if not wanted.from_image:
+            return None, None
+        first = read_image(run.input_file(wanted.image_url), "image_url")
+        if not wanted.end_image_url:
+            return first, None
+        return first, read_image(run.input_file(wanted.end_image_url), "end_image_url")
 
     def _frame_size(self, resolution: str, shape: str, image: Image.Image | None) -> tuple[int, int]:
         """

@@ -85,7 +85,7 @@ def test_writes_webp(engine: Any, runs: Any) -> None:
     assert (image.format, image.size) == ("WEBP", (64, 48))
     head = next(event.artifact for event in webp.events if event.WhichOneof("event") == "artifact")
     assert (head.content_type, head.file_name) == ("image/webp", "7.webp")
-    # The same picture, but for what the compression of noise takes away.
+    # The same image, but for what the compression of noise takes away.
     assert np.abs(pixels(webp.files[0]) - pixels(png.files[0])).mean() < 16
 
 

@@ -71,9 +71,9 @@ def test_gives_the_same_frames_the_same_bytes_whatever_the_memory_held_before(
     """x264's look ahead over frames of both sides reads memory that it never wrote."""
     random = np.random.default_rng(3)
     blots = Image.fromarray(random.integers(0, 256, (8, 12, 3), np.uint8))
-    picture = np.asarray(blots.resize((192, 128), Image.Resampling.BICUBIC))
+    image = np.asarray(blots.resize((192, 128), Image.Resampling.BICUBIC))
     # It moves, under a little noise that is another one in each frame.
-    moved = (picture[i : i + 64, 2 * i : 2 * i + 96] for i in range(17))
+    moved = (image[i : i + 64, 2 * i : 2 * i + 96] for i in range(17))
     frames = [
         (frame + random.normal(0, 10, frame.shape)).clip(0, 255).astype(np.uint8) for frame in moved
     ]

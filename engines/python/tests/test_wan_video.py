@@ -30,6 +30,9 @@ INPUT = {
     "num_interpolated_frames": 0,
 }
 
+ABSENT = object()
+"""Stands for a field that is left out."""
+
 
 @pytest.fixture(scope="module")
 def text_engine(load: Any) -> Any:
@@ -176,12 +179,55 @@ def test_logs_the_defaults_of_fal_that_it_does_not_support(text_engine: Any, run
             "num_inference_steps": 2,
             "resolution": "480p",
             "enable_prompt_expansion": True,
+            "acceleration": "regular",
         },
     )
     assert [message for _, message in ran.logs] == [
-        "This engine does not interpolate: the video has 17 frames, 16 a second.",
-        "This engine does not expand prompts; the prompt is used as it is.",
+        "This engine does not interpolate; `interpolator_model`, `num_interpolated_frames` and "
+        "`adjust_fps_for_interpolation` have no effect: the video has 17 frames, 16 a second.",
+        "This engine computes every step; `acceleration` has no effect.",
+        "This engine does not expand prompts; `enable_prompt_expansion` has no effect.",
     ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "message"),
+    [
+        (
+            "text-to-video",
+            {"guidance_scale": 1},
+            "A `guidance_scale` of 1 switches guidance off; `negative_prompt` and `guidance_scale_2` have no "
+            "effect.",
+        ),
+        (
+            "text-to-video",
+            {"guidance_scale": 1, "guidance_scale_2": ABSENT, "negative_prompt": ""},
+            None,
+        ),
+        (
+            "text-and-image-to-video",
+            {},
+            "This model has a single expert; `guidance_scale_2` has no effect.",
+        ),
+        (
+            "text-to-video",
+            {"prompt": "a" * 512},
+            "This model reads 512 tokens of `prompt`, which is longer: its end is cut off.",
+        ),
+        ("text-to-video", {"prompt": "a" * 510}, None),
+        (
+            "text-to-video",
+            {"negative_prompt": "a" * 512},
+            "This model reads 512 tokens of `negative_prompt`, which is longer: its end is cut off.",
+        ),
+    ],
+)
+def test_tells_what_has_no_effect(
+    load: Any, runs: Any, kind: str, change: dict[str, Any], message: str | None
+) -> None:
+    changed = {**INPUT, "num_inference_steps": 2, **change}
+    ran = runs(load(kind), {name: value for name, value in changed.items() if value is not ABSENT})
+    assert [message for _, message in ran.logs] == ([] if message is None else [message])
 
 
 def test_makes_a_video_with_the_aspect_ratio_of_the_image(
