@@ -5,7 +5,7 @@ import sys
 from typing import Any, Protocol
 
 from tempera_engine import Capabilities, Engine, Memory, Model, Progress, Run
-from tempera_engine.memory import MIB, host_memory
+from tempera_engine.memory import host_memory
 
 
 class LoadedPipeline(Protocol):
@@ -19,6 +19,7 @@ class DiffusersEngine(Engine):
         self._loaded: LoadedPipeline | None = None
         self._pipeline: Any = None
         self._device: Any = None
+        self._memory: Any = None
         self._is_resident = True
 
     def describe(self) -> Capabilities:
@@ -37,6 +38,7 @@ class DiffusersEngine(Engine):
             {"DIFFUSERS_VERBOSITY": "error", "TRANSFORMERS_VERBOSITY": "error", "HF_HUB_OFFLINE": "1"}
         )
         try:
+            from .device_memory import DeviceMemory
             from .parameters import Parameters
             from .pipeline_folder import load_pipeline
             from .text_to_image import TextToImage
@@ -63,6 +65,7 @@ class DiffusersEngine(Engine):
         )
         self.checkpoint_format = loaded.checkpoint_format
         self._pipeline, self._device = loaded.pipeline, loaded.device
+        self._memory = DeviceMemory(loaded.device)
         self._is_resident = parameters.offload == "none"
         self._loaded = kinds[loaded.class_name][1](loaded.pipeline, parameters)
 
@@ -76,7 +79,7 @@ class DiffusersEngine(Engine):
             raise RuntimeError("Nothing is loaded.")
         require_device(self._device)
         try:
-            with cancelled_by(run):
+            with self._memory.measured(), cancelled_by(run):
                 return run_within_memory(
                     run,
                     self._pipeline,
@@ -91,11 +94,4 @@ class DiffusersEngine(Engine):
             raise fault from error
 
     def memory(self) -> Memory:
-        if self._device is None or self._device.type != "cuda":
-            return host_memory()
-        import torch
-
-        _, total = torch.cuda.mem_get_info(self._device)
-        return Memory(
-            total_mib=total // MIB, used_mib=max(1, torch.cuda.memory_reserved(self._device) // MIB)
-        )
+        return host_memory() if self._memory is None else self._memory.report()

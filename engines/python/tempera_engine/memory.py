@@ -13,6 +13,13 @@ MIB = 2**20
 class Memory:
     total_mib: int
     used_mib: int
+    """On a GPU, what the process has reserved."""
+    allocated_mib: int = 0
+    """The part of it that is in use; 0 when it is not known."""
+    peak_mib: int = 0
+    """Most memory that the process has used during its last run; 0 when it is not known."""
+    free_mib: int | None = None
+    """Memory of the device that nobody uses."""
 
 
 def host_memory() -> Memory:

@@ -243,7 +243,13 @@ class _EngineService:
 
     def _memory(self) -> Any:
         memory = self._engine.memory()
-        return MESSAGES["Memory"](total_mib=memory.total_mib, used_mib=memory.used_mib)
+        return MESSAGES["Memory"](
+            total_mib=memory.total_mib,
+            used_mib=memory.used_mib,
+            allocated_mib=memory.allocated_mib,
+            peak_mib=memory.peak_mib,
+            free_mib=memory.free_mib,
+        )
 
 
 async def _read_start(requests: AsyncIterator[Any], context: Any) -> tuple[Any, bytes | None]:

@@ -13,6 +13,9 @@ import type { LogLevel } from "../../core/requests/events.ts";
 export interface Memory {
   totalMib: number;
   usedMib: number;
+  allocatedMib?: number;
+  peakMib?: number;
+  freeMib?: number;
 }
 
 export interface Capabilities {

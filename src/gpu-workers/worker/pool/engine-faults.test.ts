@@ -25,21 +25,23 @@ const stub: ModelVersion = {
 const protocol = pathToFileURL(join(import.meta.dirname, "../../contract/engine-protocol.ts")).href;
 
 /**
- * Sends the `events` of its input, byte for byte when one is a string of hex; `stay` keeps the call open. The
- * input of a session is its path.
+ * Reports the `memory` of its last input. Sends the `events` of its input, byte for byte when one is a string
+ * of hex; `stay` keeps the call open. The input of a session is its path.
  */
 const ODD_ENGINE = `
 import * as grpc from ${JSON.stringify(import.meta.resolve("@grpc/grpc-js"))};
 import { ENGINE_SERVICE } from ${JSON.stringify(protocol)};
 const { Run } = ENGINE_SERVICE;
 const serialize = (event) => (Buffer.isBuffer(event) ? event : Run.responseSerialize(event));
+let memory = { totalMib: 1, usedMib: 1 };
 const server = new (grpc.default ?? grpc).Server();
 server.addService({ ...ENGINE_SERVICE, Run: { ...Run, responseSerialize: serialize } }, {
   Describe: (_, reply) => reply(null, {}),
-  Health: (_, reply) => reply(null, { loaded: true }),
+  Health: (_, reply) => reply(null, { loaded: true, memory }),
   Load: (call) => { call.write({ loaded: { memory: { totalMib: 1, usedMib: 1 } } }); call.end(); },
   Run: (call) => call.on("data", ({ start }) => {
-    const { events, stay } = JSON.parse(start.session?.path || start.inputJson);
+    const { events, stay, memory: last } = JSON.parse(start.session?.path || start.inputJson);
+    memory = last ?? memory;
     call.write({ started: {} });
     for (const event of events) call.write(typeof event === "string" ? Buffer.from(event, "hex") : event);
     if (!stay) call.end();
@@ -64,12 +66,14 @@ afterEach(async () => {
 function setUp(
   programs: Record<string, EngineProgram> = ENGINE_PROGRAMS,
   change: Partial<ModelVersion["timeouts"]> = {},
+  budgetMiB = Number.POSITIVE_INFINITY,
 ) {
   const model = { ...stub, timeouts: { ...stub.timeouts, ...change } };
   const lines: string[] = [];
   const crashes = new CrashLedger({ ofOwnerMax: 100, warn: () => {} });
   const pool = new EnginePool({
     crashes,
+    budgetMiB,
     findModel: (endpoint) => ({ ...model, endpoint }),
     programs,
     folder: mkdtempSync(join(tmpdir(), "pool-")),
@@ -317,5 +321,35 @@ describe("an engine whose device has too little memory for a run", () => {
       { endpoint: "tempera/stub", state: "ready" },
     ]);
     expect(lines.some((line) => line.startsWith("INFO Unloaded because tempera/stub ran out"))).toBe(true);
+  });
+});
+
+describe("an engine that needs more memory during a run than after its load", () => {
+  const using = (peakMib: number) => ({
+    events: [{ output: { json: "{}" } }] as never,
+    memory: { totalMib: 1000, usedMib: 20, peakMib },
+  });
+  const heartbeatMs = 200;
+
+  it("counts with its peak from then on, and idle engines beside it make room", async () => {
+    const { pool, run, lines } = setUp(oddProgram(), { heartbeatMs }, 500);
+    await run(using(0), {}, { endpoint: "tempera/idle" });
+    await run(using(450));
+    await expect
+      .poll(() => pool.list())
+      .toMatchObject([
+        { endpoint: "tempera/idle", state: "stopped", needMiB: 100 },
+        { endpoint: "tempera/stub", state: "ready", needMiB: 450 },
+      ]);
+    expect(lines.filter((line) => line.startsWith("WARN The engine holds 450 MiB"))).toHaveLength(1);
+  });
+
+  it("can be loaded again when its peak was beyond the budget", async () => {
+    const { pool, run, pid } = setUp(oddProgram(), { heartbeatMs }, 500);
+    await run(using(900));
+    await expect.poll(() => pool.list()[0]?.needMiB).toBe(500);
+    process.kill(pid() ?? 0, "SIGKILL");
+    await expect.poll(() => pool.list()[0]?.state).toBe("stopped");
+    expect((await run(using(900))).output).toEqual({});
   });
 });

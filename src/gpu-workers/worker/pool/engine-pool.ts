@@ -35,7 +35,7 @@ import { isTemperaError, TemperaError } from "../../../core/errors/tempera-error
 import { LIMITS } from "../../../core/limits.ts";
 import { type ModelVersion, taskQueueOf } from "../../../core/models/model.ts";
 import type { Frame } from "../../../core/requests/session.ts";
-import { SOCKET_PATH_BYTES_MAX } from "../../contract/engine-protocol.ts";
+import { type Memory, SOCKET_PATH_BYTES_MAX } from "../../contract/engine-protocol.ts";
 import type { Cage } from "../cage/cage.ts";
 import { type EngineLog, type EngineProcess, startEngine } from "../process/engine-process.ts";
 import type { EngineProgram } from "../process/engine-programs.ts";
@@ -366,7 +366,10 @@ export class EnginePool implements Engines, SessionEngines, AsyncDisposable {
     const begunMs = performance.now();
     try {
       const { signal } = this.#closing;
-      const engine = await startEngine({ model, program, socket, workerName, device, cage, log, signal });
+      // What an engine needs while it runs shows afterwards.
+      const onMemory = ({ peakMib = 0 }: Memory) => this.#correctNeed(entry, peakMib, memory);
+      const start = { model, program, socket, workerName, device, cage, log, onMemory, signal };
+      const engine = await startEngine(start);
       log("INFO", `Loaded in ${Date.now() - startedMs} ms.`, { ...nameOf(model), pid: engine.pid });
       return engine;
     } catch (error) {
@@ -470,19 +473,20 @@ export class EnginePool implements Engines, SessionEngines, AsyncDisposable {
   }
 
   /**
-   * Corrects the need of an entry whose engine holds more than its manifest declares, and evicts idle engines
-   * when the budget is exceeded by that.
+   * Corrects the need of an entry whose engine holds more than its manifest declares, after its load or
+   * during a run, and evicts idle engines when the budget is exceeded by that.
    */
   #correctNeed(entry: PoolEntry, memoryMiB: number, memory: MemoryReservation): void {
-    if (memoryMiB <= entry.needMiB) return;
+    if (Math.min(memoryMiB, this.#memory.budgetMiB) <= entry.needMiB) return;
     this.#options.log(
       "WARN",
       `The engine holds ${memoryMiB} MiB, and the manifest declares memoryMiB: ${entry.needMiB}. ` +
         "Correct the manifest.",
       nameOf(entry.model),
     );
-    entry.needMiB = memoryMiB;
-    memory.resize(memoryMiB);
+    // One that needs more than the whole budget is loaded when nothing else is.
+    entry.needMiB = Math.min(memoryMiB, this.#memory.budgetMiB);
+    memory.resize(entry.needMiB);
     const idle = this.#idleBeside(entry);
     for (const other of evictionCandidates(0, this.#memory.freeMiB, idle) ?? idle) void this.#evict(other);
   }

@@ -22,8 +22,8 @@ import { EngineSharing } from "./engine-sharing.ts";
 /** The status of one model version in the pool. */
 export interface PoolStatus extends Omit<EngineStatus, "polled"> {
   /**
-   * Memory that its engine needs: what the manifest declares, or what an engine held right after its load
-   * when that was more.
+   * Memory that its engine needs: what the manifest declares, or what an engine held after its load or at the
+   * peak of a run when that was more; at most the whole budget.
    */
   needMiB: number;
   pinned: boolean;

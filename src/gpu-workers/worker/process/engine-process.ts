@@ -17,7 +17,12 @@ import { isTemperaError, TemperaError } from "../../../core/errors/tempera-error
 import type { ModelVersion } from "../../../core/models/model.ts";
 import type { LogLevel } from "../../../core/requests/events.ts";
 import type { Frame } from "../../../core/requests/session.ts";
-import { connectEngine, type EngineClient, type HealthReply } from "../../contract/engine-protocol.ts";
+import {
+  connectEngine,
+  type EngineClient,
+  type HealthReply,
+  type Memory,
+} from "../../contract/engine-protocol.ts";
 import type { Cage } from "../cage/cage.ts";
 import type { CallTarget, EngineFault } from "./engine-call.ts";
 import type { EngineProgram } from "./engine-programs.ts";
@@ -44,6 +49,8 @@ export interface EngineStart {
   /** Isolates the engine. @default isolation is off */
   cage?: Cage | undefined;
   log: EngineLog;
+  /** Called with the memory that the engine reports with each sign of life. */
+  onMemory?: (memory: Memory) => void;
   /** Ends a process that is still loading. */
   signal: AbortSignal;
 }
@@ -140,6 +147,7 @@ export class EngineProcess {
     const stopWatching = watchHealth(client, start.model.timeouts.heartbeatMs, {
       onAnswer: ({ memory }) => {
         this.#memoryMiB = memory.usedMib;
+        start.onMemory?.(memory);
       },
       onSilence: ({ code, details }) => {
         // The connection of a process that ends by itself breaks, perhaps before its end is seen.
