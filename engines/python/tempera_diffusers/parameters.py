@@ -1,6 +1,6 @@
 """`parameters:` in the manifest of a model that this engine runs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -34,6 +34,11 @@ class Parameters:
         default_factory=lambda: {"480p": [832, 480], "580p": [1024, 576], "720p": [1280, 720]}
     )
     """Longer and shorter side of videos at 16:9, in pixels. Other aspect ratios have about as many pixels."""
+    warmUp: Sequence[Mapping[str, Any]] = ()
+    """
+    Inputs that are run at load, so that no caller waits for what happens once for each size. What they leave
+    out has a value of its own: two steps, a short prompt, a square image.
+    """
 
     @staticmethod
     def parse(given: Mapping[str, Any], worker_device: str = "cpu") -> "Parameters":
@@ -73,6 +78,7 @@ class Parameters:
         demand("pixelsMax", _is_integer(merged.pixelsMax, 1024, 2**28), f"an integer from 1024 to {2**28}")
         demand("turbo", _is_turbo(merged.turbo), "{ steps, guidanceScale }")
         demand("resolutions", _are_resolutions(merged.resolutions), "a mapping such as 480p: [832, 480]")
+        demand("warmUp", _are_inputs(merged.warmUp), "a list of inputs such as { image_size: square_hd }")
         if faults:
             raise ValueError(f"parameters of model.yaml: {'; '.join(faults)}")
         return merged
@@ -95,3 +101,7 @@ def _are_resolutions(value: Any) -> bool:
         isinstance(sides, list) and len(sides) == 2 and all(_is_integer(side, 16, 16384) for side in sides)
         for sides in cast(Mapping[str, Any], value).values()
     )
+
+
+def _are_inputs(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(given, Mapping) for given in value)

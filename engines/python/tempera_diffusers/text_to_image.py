@@ -12,6 +12,7 @@ from .fields import Fields, no_effect, tell_of_cut
 from .parameters import Parameters
 from .images import EXTENSIONS, WEBP_SIDE_MAX, to_bytes, write_image
 from .preview import draw_preview
+from .warm_up import warm_up
 
 # https://fal.ai: ImageSize
 IMAGE_SIZES = {
@@ -36,6 +37,7 @@ class TextToImage:
         self._parameters = parameters
         # Two by two latents form a token.
         self._multiple = pipeline.vae_scale_factor * 2
+        warm_up(self.run, parameters.warmUp)
 
     def run(self, run: Run) -> dict[str, Any]:
         fields = Fields(run)

@@ -25,6 +25,7 @@ from .parameters import Parameters
 from .images import fill, read_image, to_bytes
 from .preview import draw_preview
 from .video_file import QUALITIES, WRITE_MODES, write_mp4
+from .warm_up import warm_up
 
 SHAPES = ["16:9", "9:16", "1:1"]
 
@@ -64,6 +65,9 @@ class WanVideo:
         self._multiple = pipeline.vae_scale_factor_spatial * network.config.patch_size[1]
         # `transformer_2` takes over below this noise level.
         self._has_two_experts = pipeline.config.boundary_ratio is not None
+        for kind in ("text", "image"):
+            if kind in self._pipelines:
+                warm_up(self.run, parameters.warmUp, with_image=kind == "image")
 
     def run(self, run: Run) -> dict[str, Any]:
         wanted = self._read(run)

@@ -113,6 +113,7 @@ def test_reports_all_faulty_parameters_together() -> None:
         "pixelsMax": "many",
         "turbo": {"steps": 1, "guidanceScale": 1},
         "resolutions": {"480p": [832]},
+        "warmUp": ["square"],
         "dtipe": "float16",
     }
     with pytest.raises(ValueError) as raised:
