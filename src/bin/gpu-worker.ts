@@ -18,6 +18,7 @@ import { unlessAway } from "../adapters/temporal/away.ts";
 import { createBacklog } from "../adapters/temporal/backlog.ts";
 import { createVersionInUse } from "../adapters/temporal/version-in-use.ts";
 import { startGpuWorker } from "../adapters/temporal/worker/workers.ts";
+import { parseEngineEnvironment } from "../core/engines/engine-environment.ts";
 import type { EngineStatus } from "../core/engines/engine-status.ts";
 import { isTemperaError } from "../core/errors/tempera-error.ts";
 import { createNameArtifact } from "../core/files/artifact.ts";
@@ -39,7 +40,7 @@ import {
   type EnginePoolOptions,
   type PoolStatus,
 } from "../gpu-workers/worker/pool/engine-pool.ts";
-import { ENGINE_PROGRAMS } from "../gpu-workers/worker/process/engine-programs.ts";
+import { ENGINE_PROGRAMS, withEnvironment } from "../gpu-workers/worker/process/engine-programs.ts";
 import { PollScheduler } from "../gpu-workers/worker/scheduling/poll-scheduler.ts";
 import { createWorkerLog } from "../gpu-workers/worker/worker-log.ts";
 import { outputUrls } from "./file-signing.ts";
@@ -170,12 +171,14 @@ async function openPool(
     warn: (message) => log.warn({}, message),
   });
   closing.defer(() => crashes[Symbol.asyncDispose]());
+  const named = config.engines.environment;
+  const environment = named === undefined ? [] : parseEngineEnvironment(named);
   const pool = new EnginePool({
     ...options,
     crashes,
     trialDelayMs: config.worker.trialSeconds * 1000,
     cage,
-    programs: ENGINE_PROGRAMS,
+    programs: withEnvironment(ENGINE_PROGRAMS, environment),
     folder: sockets,
     workerName: identity,
   });

@@ -4,6 +4,7 @@
  * (tested).
  */
 import { z } from "zod";
+import { parseEngineEnvironment } from "../core/engines/engine-environment.ts";
 import { LIMITS } from "../core/limits.ts";
 import { parseTrustedKeys } from "../core/models/trusted-keys.ts";
 import { parseAllowedPrivate } from "../core/operations/address-policy.ts";
@@ -75,6 +76,7 @@ const textThat = (parse: (value: string) => unknown) =>
     })
     .optional();
 const addressRanges = textThat(parseAllowedPrivate);
+const engineEnvironment = textThat(parseEngineEnvironment);
 const trustedKeys = textThat(parseTrustedKeys);
 const peppers = textThat((value) => {
   if (value.split(",").some((pepper) => pepper.trim().length < 16))
@@ -492,6 +494,13 @@ export const SETTINGS = {
       "Isolation of engines from the rest of the machine, of which each host permits some layers. " +
         "`best-effort` uses those, and logs what is missing; `required` does not start without all of " +
         "them; `off` uses none.",
+    ),
+    environment: setting(
+      "TEMPERA_ENGINE_ENVIRONMENT",
+      engineEnvironment,
+      undefined,
+      "Variables of this GPU worker's environment that its engines get, separated by commas, such as " +
+        "`PYTORCH_ALLOC_CONF,NCCL_DEBUG,OMP_NUM_THREADS,HF_HOME`. No secrets: they run other people's code.",
     ),
   },
   worker: {

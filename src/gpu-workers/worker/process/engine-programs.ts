@@ -159,6 +159,33 @@ export const ENGINE_PROGRAMS: Record<string, EngineProgram> = {
   stub: { ...bundledProgram("stub"), runners: ["stub"] },
 };
 
+/**
+ * Hands all engines further variables of the GPU worker's environment. An isolated engine may read the folder
+ * or file that one of them names by an absolute path.
+ */
+export function withEnvironment(
+  programs: Record<string, EngineProgram>,
+  names: readonly string[],
+): Record<string, EngineProgram> {
+  if (names.length === 0) return programs;
+  return Object.fromEntries(
+    Object.entries(programs).map(([name, program]) => [
+      name,
+      {
+        ...program,
+        environment: [...(program.environment ?? []), ...names],
+        isolated: async (environment) => {
+          const own = (await program.isolated?.(environment)) ?? { readable: [] };
+          const values = names.flatMap((variable) => environment[variable] ?? []);
+          // The root would open everything.
+          const paths = values.filter((value) => isAbsolute(value) && resolve(value) !== "/");
+          return { ...own, readable: [...own.readable, ...paths] };
+        },
+      } satisfies EngineProgram,
+    ]),
+  );
+}
+
 /** The runners of each engine, by the engine's name; `undefined` where they are not known. */
 export const ENGINE_RUNNERS: Record<string, readonly string[] | undefined> = Object.fromEntries(
   Object.entries(ENGINE_PROGRAMS).map(([name, { runners }]) => [name, runners]),
