@@ -25,7 +25,7 @@ class DiffusersEngine(Engine):
     def describe(self) -> Capabilities:
         return Capabilities(
             runners=["text-to-image", "wan_video"],
-            artifact_types=["image/png", "image/jpeg", "video/mp4"],
+            artifact_types=["image/png", "image/jpeg", "image/webp", "video/mp4"],
             # A pipeline of diffusers holds the state of its run, so it has one run at a time.
             max_batch=1,
             supports_checkpoint=True,
