@@ -215,7 +215,8 @@ export const SETTINGS = {
       number(z.number().int().min(1).max(100_000)),
       1000,
       "Runs, streams, status streams, uploads and large results that one owner may have open at one " +
-        "gateway; further ones get 429. A quarter of `server.openCallsMax`, so that others are served beside it.",
+        "gateway; further ones get 429. A quarter of `server.openCallsMax`, so that others are served " +
+        "beside it.",
       { unit: "runs", live: true },
     ),
     openCallsMax: setting(

@@ -44,7 +44,7 @@ export class FairSemaphore {
     }
   }
 
-  /** Lets in as many as there is room for. Nobody overtakes the next one, or a heavy one would wait for ever. */
+  /** Lets in as many as there is room for. Nobody overtakes the next one, so that heavy ones get in. */
   #grant(): void {
     for (const [owner, queue] of this.#queues) {
       const [next] = queue;
