@@ -2,6 +2,9 @@ import { randomBytes } from "node:crypto";
 import postgres from "postgres";
 import { migrate } from "../../src/adapters/postgres/migrate.ts";
 
+/** SQLSTATE of a connection that this role may not end. */
+const INSUFFICIENT_PRIVILEGE = "42501";
+
 /** A migrated, empty database for one test, dropped by `await using` or `drop`. */
 export interface TestDatabase extends AsyncDisposable {
   url: string;
@@ -25,9 +28,19 @@ export async function testDatabase(): Promise<TestDatabase> {
     if (!existing) await createTemplate(sql, server, template);
     await sql`create database ${sql(name)} template ${sql(template)}`;
   });
-  const drop = () =>
-    asAdmin(server, async (sql) => void (await sql`drop database if exists ${sql(name)} with (force)`));
+  const drop = () => asAdmin(server, (sql) => dropDatabase(sql, name));
   return { url: databaseUrl(server, name), drop, [Symbol.asyncDispose]: drop };
+}
+
+/** Drops a database, with the connections to it. */
+async function dropDatabase(sql: postgres.Sql, name: string): Promise<void> {
+  try {
+    await sql`drop database if exists ${sql(name)} with (force)`;
+  } catch (error) {
+    if ((error as { code?: string }).code !== INSUFFICIENT_PRIVILEGE) throw error;
+    // An autovacuum worker is a superuser's connection. A drop without force stops it, and waits for its end.
+    await sql`drop database if exists ${sql(name)}`;
+  }
 }
 
 /** Drops the databases of a run on a server that the run did not start. */
@@ -36,7 +49,7 @@ export async function dropTestDatabases(server: string, run: string): Promise<vo
     const left = await sql<{ datname: string }[]>`
       select datname from pg_database
       where datname = ${`tempera_template_${run}`} or datname like ${`tempera\\_test\\_${run}\\_%`}`;
-    for (const { datname } of left) await sql`drop database if exists ${sql(datname)} with (force)`;
+    for (const { datname } of left) await dropDatabase(sql, datname);
   });
 }
 
