@@ -240,7 +240,8 @@ describe("jobs", () => {
   });
 
   it("do not end by a start deadline once they run", async () => {
-    const id = await submit({ delay_ms: 1_500 }, { "x-fal-request-timeout": "1" });
+    // Long enough for a busy machine to start it.
+    const id = await submit({ delay_ms: 11_000 }, { "x-fal-request-timeout": "10" });
     await finished(id);
     expect((await test.call(at(id))).status).toBe(200);
   });
