@@ -141,7 +141,7 @@ class Denoising:
         self._show(step)
         if self._offers_checkpoints:
             try:
-                self._run.checkpoint(step, lambda: self._write(latents))
+                self._run.checkpoint(step, lambda: self._write(step, latents))
             except UnserializableState as attribute:
                 self._offers_checkpoints = False
                 self._run.log(
@@ -151,9 +151,8 @@ class Denoising:
         return {}
 
     def _keep(self, step: int, latents: torch.Tensor) -> None:
-        tensors = {LATENTS: latents.detach().cpu().contiguous()}
         try:
-            state = write_state(self._scheduler, tensors)
+            state, tensors = self._snapshot(latents)
         except UnserializableState:
             # Another try starts from the beginning.
             return
@@ -172,9 +171,13 @@ class Denoising:
             self._draw = None
             log.warning("Request %s: no memory for previews.", self._run.request_id)
 
-    def _write(self, latents: torch.Tensor) -> bytes:
+    def _snapshot(self, latents: torch.Tensor) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         tensors = {LATENTS: latents.detach().cpu().contiguous()}
-        state = write_state(self._scheduler, tensors)
+        return write_state(self._scheduler, tensors), tensors
+
+    def _write(self, step: int, latents: torch.Tensor) -> bytes:
+        kept = self._newest
+        state, tensors = (kept.state, kept.tensors) if kept.step == step else self._snapshot(latents)
         text = torch.frombuffer(bytearray(json.dumps(state).encode()), dtype=torch.uint8)
         return save_tensors({**tensors, JSON: text})
 
