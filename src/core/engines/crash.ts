@@ -3,9 +3,8 @@
  * last hour decide how the next request of the same owner is treated (docs/decisions/0039): whether it is
  * refused, and with whom it may share an engine.
  */
-import { createHash } from "node:crypto";
-import { canonicalJson } from "../json/input-hash.ts";
 import type { Json } from "../json/json.ts";
+import { nativeInputHash } from "../json/native-input-hash.ts";
 import { LIMITS } from "../limits.ts";
 import type { EngineRun } from "./engine.ts";
 
@@ -58,9 +57,7 @@ const INNOCENT: Treatment = { alone: false, apart: false };
  */
 export function crashDigest({ input, files = [] }: Pick<EngineRun, "input" | "files">): string {
   const { seed: _, ...rest } = input;
-  const text = canonicalJson({ input: rest, files: files.map(({ sha256 }) => sha256) } as Json);
-  // Not `inputHash`, which is made for workflow code: a long prompt would hold the worker's event loop.
-  return createHash("sha256").update(text).digest("hex");
+  return nativeInputHash({ input: rest, files: files.map(({ sha256 }) => sha256) } as Json);
 }
 
 /**

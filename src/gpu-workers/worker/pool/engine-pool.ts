@@ -15,6 +15,7 @@
  */
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
+import { LRUCache } from "lru-cache";
 import type { Release } from "../../../core/concurrency/semaphore.ts";
 import { sleep } from "../../../core/concurrency/sleep.ts";
 import { withAbort } from "../../../core/concurrency/with-abort.ts";
@@ -80,7 +81,10 @@ export interface EnginePoolOptions {
 /** An engine that dies sooner than this after its load crashed early: the next start is delayed. */
 const EARLY_CRASH_MS = 1000;
 
-/** Requests that are remembered because the memory did not suffice for them. */
+/**
+ * Requests that are remembered because the memory did not suffice for them. Those that never come back are
+ * forgotten when newer ones come.
+ */
 const OUT_OF_MEMORY_KEPT_MAX = 1000;
 
 /** Codes of the kind `request` that are a model's own answer. */
@@ -96,7 +100,7 @@ export class EnginePool implements Engines, SessionEngines, AsyncDisposable {
   readonly #stopping = new Set<Promise<void>>();
   readonly #listeners = new Set<() => void>();
   /** Requests that the memory did not suffice for, with how often each was left to other workers since. */
-  readonly #outOfMemory = new Map<string, number>();
+  readonly #outOfMemory = new LRUCache<string, number>({ max: OUT_OF_MEMORY_KEPT_MAX });
   #sockets = 0;
 
   constructor(options: EnginePoolOptions) {
@@ -293,9 +297,6 @@ export class EnginePool implements Engines, SessionEngines, AsyncDisposable {
   /** Remembers a run that the memory did not suffice for, and makes room for its next attempt. */
   #noteTooLarge(entry: PoolEntry, { requestId }: Caller): void {
     this.#outOfMemory.set(requestId, 0);
-    // Those that never come back are forgotten when newer ones come.
-    const [oldest] = this.#outOfMemory.keys();
-    if (this.#outOfMemory.size > OUT_OF_MEMORY_KEPT_MAX && oldest) this.#outOfMemory.delete(oldest);
     for (const other of this.#idleBeside(entry))
       if (!other.pinned)
         void this.#evict(other, `Unloaded because ${entry.model.endpoint} ran out of memory`);
@@ -366,7 +367,7 @@ export class EnginePool implements Engines, SessionEngines, AsyncDisposable {
     const begunMs = performance.now();
     try {
       const { signal } = this.#closing;
-      // What an engine needs while it runs shows afterwards.
+      // The peak of a run is known after it, and may be above the need at the load.
       const onMemory = ({ peakMib = 0 }: Memory) => this.#correctNeed(entry, peakMib, memory);
       const start = { model, program, socket, workerName, device, cage, log, onMemory, signal };
       const engine = await startEngine(start);
