@@ -697,6 +697,8 @@ export const LIMITS = {
   pipelinesCachedMax: 1000,
   /** Longest time in which a schema that an owner wrote is compiled and a value checked against it. */
   schemaTaskMs: 5_000,
+  /** Time of a task up to which its owner need not rest: the first one with a usual schema takes less. */
+  schemaTaskWithoutRestMs: 200,
   /** Checks of one owner's workflows that wait in a process. */
   schemaTasksWaitingMax: 100,
   /** Memory of the thread that compiles owners' schemas, in MiB. */

@@ -24,8 +24,7 @@ import type { Log } from "../core/operations/log.ts";
 import { createInputCheck } from "./input-check.ts";
 import type { VerifyVersion } from "./packages/verify-version.ts";
 import { byEndpoint, type ModelRoute, type Registry } from "./registry.ts";
-import { recursionFault } from "./schemas/schema-recursion.ts";
-import { weightFault } from "./schemas/schema-weight.ts";
+import { costFault } from "./schemas/cost-fault.ts";
 
 /** A published version. Its folder is empty: the GPU worker that runs it fetches its weights. */
 export interface LiveVersion extends PublishedHead {
@@ -183,8 +182,8 @@ class RegistryState {
     const { verify } = this.#dependencies;
     const verified = verify ? await verify(content, head) : content.model;
     if ("fault" in verified) return verified;
-    const tooHeavy = weightFault(verified) ?? recursionFault(verified);
-    return tooHeavy ? { fault: `schemas/input.json: ${tooHeavy}` } : verified;
+    const tooCostly = costFault(verified);
+    return tooCostly ? { fault: `schemas/input.json: ${tooCostly}` } : verified;
   }
 
   /** Logs once why a version is not served. */

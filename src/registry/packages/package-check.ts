@@ -23,8 +23,7 @@ import type {
 import type { VersionContent } from "../../core/models/published-version.ts";
 import type { Log } from "../../core/operations/log.ts";
 import { linearPattern } from "../linear-pattern.ts";
-import { recursionFault } from "../schemas/schema-recursion.ts";
-import { weightFault } from "../schemas/schema-weight.ts";
+import { costFault } from "../schemas/cost-fault.ts";
 
 /** The parsed `model.yaml`; `schemas/manifest.json` describes each field. */
 export interface Manifest {
@@ -139,11 +138,8 @@ export async function checkPackage(
   const schemas = { input: schemaNamed("input"), output: schemaNamed("output") };
   faults.push(...restrictionFaults(manifest.restrictions, schemas.input));
   const { restrictions } = manifest;
-  const tooHeavy =
-    faults.length === 0
-      ? (weightFault({ schemas, restrictions }) ?? recursionFault({ schemas, restrictions }))
-      : undefined;
-  if (tooHeavy) faults.push(`${schemaOf("input").label}: ${tooHeavy}`);
+  const tooCostly = faults.length === 0 ? costFault({ schemas, restrictions }) : undefined;
+  if (tooCostly) faults.push(`${schemaOf("input").label}: ${tooCostly}`);
 
   // On a disk a name is a file or a folder; an archive can have both.
   for (const file of Object.keys(manifest.files))

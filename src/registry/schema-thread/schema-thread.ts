@@ -21,8 +21,6 @@ import type { Answer, Task, TaskKind } from "./task.ts";
 const PROGRAM = pathToFileURL(join(import.meta.dirname, `thread${extname(import.meta.filename)}`));
 /** Refused schemas that are remembered, so that each costs its deadline once. */
 const REFUSED_MAX = 1_000;
-/** Time of a task up to which its owner need not rest: the first one with a usual schema takes less. */
-const WITHOUT_REST_MS = 200;
 
 /** The result as exact JSON, or the fault of the schema or of the value. */
 type Checked = { result: string } | { fault: InputFault };
@@ -218,7 +216,7 @@ export class SchemaThread implements AsyncDisposable {
   #letRest(ownerId: string): void {
     const tookMs = this.#tookMs;
     this.#tookMs = 0;
-    if (tookMs < Math.min(WITHOUT_REST_MS, this.#deadlineMs)) return;
+    if (tookMs < Math.min(LIMITS.schemaTaskWithoutRestMs, this.#deadlineMs)) return;
     this.#resting.add(ownerId);
     void this.#rest(tookMs * LIMITS.turnRestFactor).then(() => {
       this.#resting.delete(ownerId);
