@@ -13,7 +13,7 @@ import type { ApiDependencies } from "../dependencies.ts";
 import { answerJson } from "../http/answer-json.ts";
 import { REQUEST_ID_HEADER, requestIdOf } from "../http/request-id.ts";
 import type { Budgets } from "../limits/budgets.ts";
-import { senderOf } from "../limits/call-limiter.ts";
+import { nameOfAddress } from "../limits/call-limiter.ts";
 import { createFileCaller } from "./caller.ts";
 import { isRangeValid, judgeConditions } from "./conditions.ts";
 import type { FindReadable } from "./readable.ts";
@@ -70,7 +70,7 @@ export function createFile(
     return [caller?.ownerId, signed].filter((ownerId) => ownerId !== undefined);
   };
   return async (c: Context, { fileId, name }: { fileId: string; name: string }): Promise<Response> => {
-    const file = await api.budgets.lookups.run(senderOf(c, api.trustProxy === true), 1, () =>
+    const file = await api.budgets.lookups.run(nameOfAddress(c, api.trustProxy === true), 1, () =>
       findReadable(fileId, () => identitiesOf(c, fileId)),
     );
     if (file.name !== name) throw new TemperaError("file_unknown");
@@ -146,7 +146,7 @@ async function sentBody(
   key: string,
   range: { start: number; end: number } | undefined,
 ): Promise<ReadableStream> {
-  const held = budgets.files.acquire(senderOf(c, trustProxy === true));
+  const held = budgets.files.acquire(nameOfAddress(c, trustProxy === true));
   try {
     const object = await objects.get(key, range);
     if (!object) throw new TemperaError("file_unknown");

@@ -5,6 +5,7 @@ import type { Server, Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { LIMITS } from "../../core/limits.ts";
 import { networkOf } from "../auth/auth-failure-limiter.ts";
+import { Budget, type Hold } from "../limits/budget.ts";
 
 /**
  * The open connections of a server, whatever they speak. An address (IPv6: a /64) has at most
@@ -12,11 +13,14 @@ import { networkOf } from "../auth/auth-failure-limiter.ts";
  */
 export class OpenConnections {
   readonly #sockets = new Set<Socket>();
-  readonly #ofAddress = new Map<string, number>();
-  readonly #ofAddressMax: number;
+  readonly #ofAddress: Budget;
 
   constructor(server: Server, ofAddressMax: number) {
-    this.#ofAddressMax = ofAddressMax;
+    this.#ofAddress = new Budget({
+      things: "connections from this address",
+      remedy: "Close some of them.",
+      ofOwner: () => ofAddressMax || Number.POSITIVE_INFINITY,
+    });
     server.on("connection", (socket: Socket) => this.#add(socket));
   }
 
@@ -28,16 +32,16 @@ export class OpenConnections {
   #add(socket: Socket): void {
     // A connection that is handed back to its server (`listen.ts`) is no further one.
     if (this.#sockets.has(socket)) return;
-    const network = networkOf(undefined, socket.remoteAddress, false) ?? "";
-    const before = this.#ofAddress.get(network) ?? 0;
-    if (this.#ofAddressMax > 0 && before >= this.#ofAddressMax) return void socket.destroy();
+    let held: Hold;
+    try {
+      held = this.#ofAddress.acquire(networkOf(undefined, socket.remoteAddress, false) ?? "");
+    } catch {
+      return void socket.destroy();
+    }
     this.#sockets.add(socket);
-    this.#ofAddress.set(network, before + 1);
     socket.once("close", () => {
       this.#sockets.delete(socket);
-      const left = (this.#ofAddress.get(network) ?? 1) - 1;
-      if (left > 0) this.#ofAddress.set(network, left);
-      else this.#ofAddress.delete(network);
+      held[Symbol.dispose]();
     });
   }
 }

@@ -63,9 +63,10 @@ export function listen(app: Hono, options: ListenOptions): Promise<HttpServer> {
   const server: Server = secure ? secure.server : createServer({ ...TIMES, IncomingMessage: BoundedCall });
   const calls = new PipelinedCalls();
   server.on("request", (call: Call, answer: Answer) => {
-    if (isHttp2(call) || calls.admit(call, answer as ServerResponse)) serve(call, answer);
+    if (!isHttp2(call) && !calls.admit(call, answer as ServerResponse)) return;
+    serve(call, answer);
+    endWhenStalled(answer);
   });
-  server.on("request", endWhenStalled);
   if (upgrade) addUpgradeHandler(server, upgrade, calls);
   const connections = new OpenConnections(server, connectionsOfAddressMax);
   return new Promise((resolve, reject) => {

@@ -51,8 +51,8 @@ async function listening(server: Server): Promise<number> {
 
 it.each(Object.keys(OPENED))("an answer over %s of which nothing is taken is ended", async (protocol) => {
   const ended = new Promise((resolve) => {
-    void OPENED[protocol]?.((call, answer) => {
-      endWhenStalled(call, answer, 50);
+    void OPENED[protocol]?.((_, answer) => {
+      endWhenStalled(answer, 50);
       answer.once("close", () => resolve("ended"));
       (answer as ServerResponse).end(LARGE);
     });
@@ -63,8 +63,8 @@ it.each(Object.keys(OPENED))("an answer over %s of which nothing is taken is end
 it.each(Object.keys(OPENED))(
   "an answer over %s that has nothing to send yet is left alone",
   async (protocol) => {
-    const opened = await OPENED[protocol]?.(async (call, answer) => {
-      endWhenStalled(call, answer, 10);
+    const opened = await OPENED[protocol]?.(async (_, answer) => {
+      endWhenStalled(answer, 10);
       for (let n = 0; n < 2; n++) {
         await once(answer, "timeout");
         (answer as ServerResponse).write("ping");

@@ -1,5 +1,5 @@
-import type { IncomingMessage, ServerResponse } from "node:http";
-import { constants, type Http2ServerRequest, Http2ServerResponse } from "node:http2";
+import type { ServerResponse } from "node:http";
+import { constants, Http2ServerResponse } from "node:http2";
 import { LIMITS } from "../../core/limits.ts";
 
 /**
@@ -8,7 +8,6 @@ import { LIMITS } from "../../core/limits.ts";
  * run's or a quiet stream's, is left alone. Node sees progress of any size, by the queue of the connection.
  */
 export function endWhenStalled(
-  _call: IncomingMessage | Http2ServerRequest,
   answer: ServerResponse | Http2ServerResponse,
   stallMs: number = LIMITS.answerStallMs,
 ): void {

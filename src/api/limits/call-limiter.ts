@@ -26,7 +26,7 @@ export function createCallLimiter(
     if (!WRITES.has(c.req.method)) return next();
     const caller = await identify(c);
     if (caller) await api.limits.countCall(caller);
-    const sender = caller?.ownerId ?? senderOf(c, api.trustProxy === true);
+    const sender = caller?.ownerId ?? nameOfAddress(c, api.trustProxy === true);
     using hold = api.budgets.bodies.acquire(sender, 0);
     setBodyShare(c, { hold, turns: api.budgets.turns, sender });
     await next();
@@ -34,7 +34,7 @@ export function createCallLimiter(
 }
 
 /** Names an address, in a form that no name of an owner has. */
-export function senderOf(c: Context, trustProxy: boolean): string {
+export function nameOfAddress(c: Context, trustProxy: boolean): string {
   const { forwardedFor, remoteAddress } = callOf(c);
   return `\0${networkOf(forwardedFor, remoteAddress, trustProxy)}`;
 }

@@ -12,7 +12,7 @@ import { addressOf, rawPath } from "../http/address.ts";
 import { answerJson } from "../http/answer-json.ts";
 import { methodNotAllowed } from "../http/method-not-allowed.ts";
 import { REQUEST_ID_HEADER, requestIdOf } from "../http/request-id.ts";
-import { senderOf } from "../limits/call-limiter.ts";
+import { nameOfAddress } from "../limits/call-limiter.ts";
 import { findCallerRoute } from "../requests/caller-route.ts";
 
 type ModelsApi = Pick<
@@ -107,7 +107,7 @@ function createFindModel(api: ModelsApi): (c: Context, endpoint: string) => Prom
     const authorization = c.req.header("authorization");
     if (authorization !== undefined)
       return find(c, endpoint, await api.keyRing.authenticate(authorization, callOf(c)));
-    const sender = senderOf(c, api.trustProxy === true);
+    const sender = nameOfAddress(c, api.trustProxy === true);
     return api.budgets.lookups.run(sender, 1, () => findPublic(c, endpoint, sender));
   };
 }

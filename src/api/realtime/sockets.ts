@@ -176,7 +176,7 @@ class GatewaySockets implements Sockets {
       try {
         authFailures.admit(network, credential);
       } catch (error) {
-        // Whether the caller has left is not seen before its connection is read.
+        // The connection is not read yet, so nothing tells that the caller has left.
         await authFailures.delayRefusal(network);
         throw error;
       }
