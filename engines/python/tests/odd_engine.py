@@ -86,7 +86,7 @@ class OddEngine(Engine):
                         run.check()
                         threading.Event().wait(0.01)
                 finally:
-                    # What a library raises while the cancel ends its call.
+                    # A library raises such an error while the cancel ends its call.
                     raise DeviceFault("The device faulted.")
             case "exit":
                 os._exit(3)
