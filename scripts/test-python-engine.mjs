@@ -23,7 +23,8 @@ try {
   const env = { ...process.env, TEMPERA_PYTHON: python, PYTHONDONTWRITEBYTECODE: "1" };
   const checks = [await checkTypes(python, env), await runOwnTests(python, env), await judgeByContract(env)];
   const sum = (of) => checks.reduce((total, check) => total + check[of], 0);
-  const counts = { passed: sum("passed"), failed: sum("failed") };
+  const failures = checks.flatMap((check) => check.failures);
+  const counts = { passed: sum("passed"), failed: sum("failed"), failures };
   process.stdout.write(`\npython engine: ${counts.passed} passed, ${counts.failed} failed\n`);
   const jsonAt = process.argv.indexOf("--json");
   if (jsonAt > 0) writeFileSync(process.argv[jsonAt + 1], JSON.stringify(counts));
@@ -49,7 +50,9 @@ async function checkTypes(python, env) {
     ["-m", "mypy", "--no-error-summary", "--cache-dir", join(work, "mypy")],
     env,
   );
-  return { passed: code === 0 ? 1 : 0, failed: code === 0 ? 0 : 1 };
+  return code === 0
+    ? { passed: 1, failed: 0, failures: [] }
+    : { passed: 0, failed: 1, failures: ["the types do not hold"] };
 }
 
 async function runOwnTests(python, env) {
@@ -57,10 +60,16 @@ async function runOwnTests(python, env) {
   const report = join(work, "pytest.xml");
   const code = await run(python, ["-m", "pytest", "--quiet", `--junitxml=${report}`], env);
   return counted(code, () => {
-    const [, head = ""] = /<testsuite ([^>]*)>/.exec(readFileSync(report, "utf8")) ?? [];
+    const text = readFileSync(report, "utf8");
+    const [, head = ""] = /<testsuite ([^>]*)>/.exec(text) ?? [];
     const number = (name) => Number(new RegExp(`\\b${name}="(\\d+)"`).exec(head)?.[1] ?? 0);
     const failed = number("failures") + number("errors");
-    return { passed: number("tests") - failed - number("skipped"), failed };
+    const failures = text.matchAll(/<testcase classname="([^"]*)" name="([^"]*)"[^>/]*><(?:failure|error)/g);
+    return {
+      passed: number("tests") - failed - number("skipped"),
+      failed,
+      failures: [...failures].map(([, file, name]) => `${file} ${name}`),
+    };
   });
 }
 
@@ -78,14 +87,18 @@ async function judgeByContract(env) {
   ];
   const code = await run(process.execPath, [...args, `--outputFile.json=${report}`], env);
   return counted(code, () => {
-    const { numPassedTests, numFailedTests } = JSON.parse(readFileSync(report, "utf8"));
-    return { passed: numPassedTests, failed: numFailedTests };
+    const { numPassedTests, numFailedTests, testResults } = JSON.parse(readFileSync(report, "utf8"));
+    const failures = testResults
+      .flatMap((file) => file.assertionResults)
+      .filter(({ status }) => status === "failed")
+      .map(({ fullName }) => fullName);
+    return { passed: numPassedTests, failed: numFailedTests, failures };
   });
 }
 
 /** A step that ended before it could count counts as one failure. */
 function counted(code, read) {
-  let counts = { passed: 0, failed: 0 };
+  let counts = { passed: 0, failed: 0, failures: [] };
   try {
     counts = read();
   } catch {

@@ -35,7 +35,7 @@ const jsonAt = process.argv.indexOf("--json");
 if (jsonAt > 0)
   writeFileSync(
     process.argv[jsonAt + 1],
-    JSON.stringify({ passed: CHECKS.length - failed.length, failed: failed.length }),
+    JSON.stringify({ passed: CHECKS.length - failed.length, failed: failed.length, failures: failed }),
   );
 process.exitCode = failed.length > 0 ? 1 : 0;
 

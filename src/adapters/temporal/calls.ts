@@ -42,10 +42,12 @@ export function createTemporalCalls(
     probe: () => within(times.probeMs, probe(client)),
     isOutage: (error) => isTemperaError(error) && error.code === "temporal_unavailable",
     refusal: () => new TemperaError("temporal_unavailable"),
-    startsOpen: !isOpened(client),
   });
-  const send = <T>(work: () => Promise<T>, inDoubt: boolean): Promise<T> =>
-    circuit.run(async () => {
+  const send = async <T>(work: () => Promise<T>, inDoubt: boolean): Promise<T> => {
+    // Nothing was sent, so the call is in no doubt. It goes by the connection itself: a probe would close the
+    // circuit only some time after the role has reported that Temporal is joined.
+    if (!isOpened(client)) throw new TemperaError("temporal_unavailable");
+    return circuit.run(async () => {
       try {
         return await within(times.deadlineMs, work());
       } catch (error) {
@@ -56,9 +58,10 @@ export function createTemporalCalls(
         });
       }
     });
+  };
   return {
     get isAway() {
-      return circuit.isOpen;
+      return !isOpened(client) || circuit.isOpen;
     },
     read: (work) => send(work, false),
     change: (work) => send(work, true),

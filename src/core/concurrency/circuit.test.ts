@@ -15,12 +15,11 @@ function deferred(): Deferred {
 }
 
 /** A service whose answers and probes a test settles by hand. */
-function service({ startsOpen = false } = {}) {
+function service() {
   const probes: Deferred[] = [];
   const pauses: Deferred[] = [];
   let sent = 0;
   const circuit = new Circuit({
-    startsOpen,
     probe: () => {
       const probe = deferred();
       probes.push(probe);
@@ -56,20 +55,6 @@ describe("a circuit", () => {
     expect(circuit.isOpen).toBe(false);
     expect(await call()).toBe("answer");
     expect(probes).toHaveLength(1);
-  });
-
-  it("can begin open, until the first probe is answered", async () => {
-    const { probes, pauses, call, sent } = service({ startsOpen: true });
-    expect(await call()).toBe("Error: refused");
-    probes[0]?.reject(new Error("away"));
-    await turn();
-    expect(await call()).toBe("Error: refused");
-    expect(sent()).toBe(0);
-    pauses[0]?.resolve();
-    await turn();
-    probes[1]?.resolve();
-    await turn();
-    expect(await call()).toBe("answer");
   });
 
   it("refuses calls while the service is away, and probes one at a time until it is back", async () => {

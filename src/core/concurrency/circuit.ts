@@ -7,8 +7,6 @@ export interface CircuitOptions {
   isOutage(error: unknown): boolean;
   /** Makes the error of a call that is not sent. */
   refusal(): Error;
-  /** Begins open: the service was not reached yet. @default false */
-  startsOpen?: boolean;
   /** Waits between two probes. */
   pause?(signal: AbortSignal): Promise<void>;
 }
@@ -33,10 +31,6 @@ export class Circuit implements Disposable {
 
   constructor(options: CircuitOptions) {
     this.#options = options;
-    if (options.startsOpen) {
-      this.#isOpen = true;
-      void this.#watch();
-    }
   }
 
   get isOpen(): boolean {
