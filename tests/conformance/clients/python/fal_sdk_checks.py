@@ -5,6 +5,7 @@ import os
 import time
 
 import httpx
+import tls_of_websockets  # noqa: F401
 from checks import check, fails, same
 from fal import apps
 
