@@ -9,6 +9,7 @@ import { createHoldSession } from "../activities/inference/hold-session.ts";
 import { createInfer } from "../activities/inference/infer.ts";
 import { createFetchInput } from "../activities/inference/input-files.ts";
 import { openInputFolder } from "../activities/inference/input-folder.ts";
+import { LoraCache } from "../activities/inference/loras/lora-cache.ts";
 import { createRecordOutcome } from "../activities/inference/record-outcome.ts";
 import { createRunningRequests } from "../activities/inference/running-requests.ts";
 import { createCheckNode } from "../activities/pipelines/check-node.ts";
@@ -225,6 +226,13 @@ async function createGpuActivities(
     }),
     objects: parts.objects,
     folder: inputs.path,
+    loras: {
+      cache: new LoraCache({
+        folder: join(inputs.path, "loras"),
+        bytesMax: parts.config.worker.loraCacheMiB * 2 ** 20,
+      }),
+      hubUrl: parts.config.worker.hubUrl.replace(/\/+$/, ""),
+    },
     resolveFileUrl,
   });
   return {

@@ -541,6 +541,21 @@ export const SETTINGS = {
         "`output_too_large`.",
       { unit: "MiB" },
     ),
+    loraCacheMiB: setting(
+      "TEMPERA_WORKER_LORA_CACHE_MIB",
+      number(z.number().int().min(2_048).max(1_000_000_000)),
+      20_480,
+      "Size of the LoRA weights of requests that a GPU worker keeps on its disk, in MiB, beside those of " +
+        "running requests. The least recently used are deleted.",
+      { unit: "MiB" },
+    ),
+    hubUrl: setting(
+      "TEMPERA_HUB_URL",
+      url("http:", "https:").unwrap(),
+      "https://huggingface.co",
+      "Address of the hub from which LoRA weights come that a request names by a repository " +
+        "(`<owner>/<name>` with `weight_name`).",
+    ),
     graceSeconds: setting(
       "TEMPERA_GRACE_SECONDS",
       number(z.number().min(0).max(86_400)),

@@ -406,6 +406,10 @@ export const LIMITS = {
   inputFilesMax: 32,
   /** Bytes of all files of one input together. */
   inputFilesBytesMax: 1024 * 1024 * 1024,
+  /** Bytes of the LoRA weights of one name: those of a video model with 14 billion parameters fit. */
+  loraBytesMax: 2 * 1024 * 1024 * 1024,
+  /** LoRA weights that one input may name; fal's models take three. */
+  lorasMax: 8,
   /** Files of one input that are fetched concurrently. */
   inputFilesAtOnce: 4,
   /** Longest time to fetch all files of one input: an engine's slot is held meanwhile. */

@@ -10,6 +10,8 @@ import { fileKey } from "../../core/files/file.ts";
 import { LIMITS } from "../../core/limits.ts";
 import type { GuardedHttp } from "../../core/operations/guarded-http.ts";
 import { createFetchInput, type FetchInputDependencies } from "./input-files.ts";
+import { LoraCache } from "./loras/lora-cache.ts";
+import { safetensors } from "./loras/safetensors-file.ts";
 
 const NEVER = new AbortController().signal;
 const PIXELS = Buffer.from(Array.from({ length: 400 }, (_, index) => (index * 7919) % 251));
@@ -30,6 +32,10 @@ const fetcher = (
     objects: { get: async () => undefined },
     resolveFileUrl: async () => undefined,
     folder,
+    loras: {
+      cache: new LoraCache({ folder: join(folder, "loras"), bytesMax: 10_000 }),
+      hubUrl: "https://hub.example",
+    },
     ...options,
   });
 const unexpected = () => Promise.reject(new Error("no download was expected"));
@@ -312,5 +318,105 @@ describe("the files of an input", () => {
     expect(await readdir(folder)).toHaveLength(1);
     await fetched[Symbol.asyncDispose]();
     expect(await readdir(folder)).toEqual([]);
+  });
+});
+
+describe("LoRA weights", () => {
+  const WEIGHTS = safetensors({ "lora_A.weight": 64 });
+  const weights = (body: Buffer = WEIGHTS) => ({
+    contentType: "application/octet-stream",
+    body: Readable.from([body], { objectMode: false }),
+  });
+  const refusal = async (lora: object, download: GuardedHttp["download"] = unexpected) =>
+    fetcher(download)({ loras: [lora as never] }, "ann", NEVER).then(
+      () => undefined,
+      (error) => error,
+    );
+
+  it("are fetched like other files, by address or from a repository of the hub", async () => {
+    const urls: string[] = [];
+    const download = async (url: string) => {
+      urls.push(url);
+      return weights();
+    };
+    const input = {
+      loras: [
+        { path: "https://files.example.com/a.safetensors", scale: 0.5 },
+        { path: "owner/name", weight_name: "high/b.safetensors" },
+      ],
+    };
+    await using fetched = await fetcher(download)(input, "ann", NEVER);
+    expect(fetched.input).toEqual({
+      loras: [
+        { path: "attachment:0", scale: 0.5 },
+        { path: "attachment:1", weight_name: "high/b.safetensors" },
+      ],
+    });
+    expect(urls.sort()).toEqual([
+      "https://files.example.com/a.safetensors",
+      "https://hub.example/owner/name/resolve/main/high/b.safetensors",
+    ]);
+    for (const { path } of fetched.files) expect(await readFile(path)).toEqual(WEIGHTS);
+  });
+
+  it("of this platform are read from the object store, once for all requests of those who may", async () => {
+    const keys: string[] = [];
+    const fetchInput = fetcher(unexpected, {
+      resolveFileUrl: async (_url, ownerId) => (ownerId === "ann" ? "files/1" : undefined),
+      objects: {
+        get: async (key) => {
+          keys.push(key);
+          const info = { key, bytes: WEIGHTS.length, contentType: "", modifiedAtMs: 0 };
+          return { info, body: Readable.from([WEIGHTS], { objectMode: false }) };
+        },
+      },
+    });
+    const input = { loras: [{ path: "http://localhost/files/1/a.safetensors" }] };
+    for (let i = 0; i < 3; i++) await (await fetchInput(input, "ann", NEVER))[Symbol.asyncDispose]();
+    expect(keys).toEqual(["files/1"]);
+    await expect(fetchInput(input, "bob", NEVER)).rejects.toThrow("no download was expected");
+  });
+
+  it.each([
+    ["a local path", { path: "/etc/passwd" }, "http, https or data URL, or by a repository"],
+    ["a path out of the hub", { path: "../name", weight_name: "a.safetensors" }, "or by a repository"],
+    ["a repository without a file", { path: "owner/name" }, "name it in `weight_name`"],
+    ["a file of another format", { path: "owner/name", weight_name: "a.ckpt" }, "ends in `.safetensors`"],
+    ["a file outside", { path: "owner/name", weight_name: "../../a.safetensors" }, "ends in `.safetensors`"],
+  ])("named by %s are refused", async (_how, lora, message) => {
+    const loc = ["body", "loras", 0, "path"];
+    expect(await refusal(lora)).toMatchObject({
+      code: "file_download_error",
+      faults: [{ loc, msg: expect.stringContaining(message) }],
+    });
+  });
+
+  it.each([
+    ["pickled", Buffer.from("PK\u0003\u0004 archive/data.pkl"), "is no safetensors file, or is cut short"],
+    ["cut short", WEIGHTS.subarray(0, -1), "has 63 bytes of tensors where 64 were announced"],
+    ["of 4 bytes", WEIGHTS.subarray(0, 4), "is no safetensors file"],
+  ])("that are %s are refused, and not kept", async (_how, body, message) => {
+    const lora = { path: "https://files.example.com/a" };
+    expect(await refusal(lora, async () => weights(body))).toMatchObject({
+      code: "file_download_error",
+      message: `The file ${message}; name LoRA weights in that format.`,
+    });
+    expect(await readdir(join(folder, "loras"))).toEqual([]);
+  });
+
+  it("that are too large are refused with the largest size", async () => {
+    const download = () => Promise.reject(new TemperaError("file_too_large"));
+    expect(await refusal({ path: "https://files.example.com/a" }, download)).toMatchObject({
+      code: "file_too_large",
+      faults: [{ loc: ["body", "loras", 0, "path"], ctx: { max_size: LIMITS.loraBytesMax } }],
+    });
+  });
+
+  it("are bounded in number", async () => {
+    const loras = Array(LIMITS.lorasMax + 1).fill({ path: "https://files.example.com/a" });
+    await expect(fetcher()({ loras }, "ann", NEVER)).rejects.toMatchObject({
+      code: "file_download_error",
+      message: "The input names 9 LoRA weights, and at most 8 are fetched.",
+    });
   });
 });

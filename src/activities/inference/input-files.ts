@@ -13,9 +13,11 @@ import { attachment, type InputFile, type InputUrl, inputUrls } from "../../core
 import type { ObjectStore } from "../../core/files/object-store.ts";
 import type { Json, JsonObject } from "../../core/json/json.ts";
 import { LIMITS } from "../../core/limits.ts";
-import type { Download, GuardedHttp } from "../../core/operations/guarded-http.ts";
+import type { Download, DownloadLimits, GuardedHttp } from "../../core/operations/guarded-http.ts";
 import { decodeDataUri } from "./data-uri.ts";
 import type { ResolveFileUrl } from "./file-url-resolver.ts";
+import type { LoraCache, LoraSource } from "./loras/lora-cache.ts";
+import { loraUrl } from "./loras/lora-url.ts";
 
 export interface FetchedInput extends AsyncDisposable {
   /** The input with each fetched URL replaced by `attachment:<index>`. */
@@ -24,8 +26,8 @@ export interface FetchedInput extends AsyncDisposable {
 }
 
 /**
- * Downloads the files that the `…_url` fields of an input name, for one attempt. Disposing of the result
- * removes them.
+ * Downloads the files that the `…_url` fields of an input and its `loras` name, for one attempt. Disposing of
+ * the result removes them.
  *
  * Rejects with `file_download_error`, `file_too_large`, or `file_unavailable` when a host has failed at each
  * try; their faults name the field (contract §7.1). Rejects with `store_full` when this worker's disk is.
@@ -37,6 +39,12 @@ export interface FetchInputDependencies {
   objects: Pick<ObjectStore, "get">;
   /** Finds files of this platform, which are read from the object store without a detour over the network. */
   resolveFileUrl: ResolveFileUrl;
+  /** LoRA weights that inputs name. */
+  loras: {
+    cache: Pick<LoraCache, "provide">;
+    /** Address of the hub whose repositories inputs may name, without a slash at its end. */
+    hubUrl: string;
+  };
   /** The files of each input are written to a folder of their own in this one. */
   folder: string;
   /** Time for all files of one input together, in milliseconds. */
@@ -74,10 +82,16 @@ export function createFetchInput(dependencies: FetchInputDependencies): FetchInp
 }
 
 function assertCount(urls: InputUrl[]): void {
-  const excess = urls[LIMITS.inputFilesMax];
-  if (!excess) return;
-  const message = `The input names ${urls.length} files, and at most ${LIMITS.inputFilesMax} are fetched.`;
-  throw fileError("file_download_error", excess.loc, message);
+  const loras = urls.filter(({ lora }) => lora);
+  for (const [listed, max, noun] of [
+    [urls, LIMITS.inputFilesMax, "files"],
+    [loras, LIMITS.lorasMax, "LoRA weights"],
+  ] as const) {
+    const excess = listed[max];
+    if (!excess) continue;
+    const message = `The input names ${listed.length} ${noun}, and at most ${max} are fetched.`;
+    throw fileError("file_download_error", excess.loc, message);
+  }
 }
 
 /**
@@ -140,14 +154,41 @@ class InputDownloads {
     }
   }
 
-  async #fetch(index: number, { url, loc }: InputUrl): Promise<void> {
-    const bytesMax = Math.min(LIMITS.inputFileBytesMax, this.#bytesLeft);
+  async #fetch(index: number, { url, loc, lora }: InputUrl): Promise<void> {
+    const bytesMax = lora ? LIMITS.loraBytesMax : Math.min(LIMITS.inputFileBytesMax, this.#bytesLeft);
     try {
-      this.files[index] = await this.#withRetries(() => this.#fetchOnce(index, url, bytesMax));
+      this.files[index] = await this.#withRetries(() =>
+        lora ? this.#provideLora(index, url, lora) : this.#fetchOnce(index, url, bytesMax),
+      );
       replaceAt(this.input, loc, attachment(index));
     } catch (error) {
       throw this.#errorOf(error, loc, bytesMax);
     }
+  }
+
+  /** Takes LoRA weights from the cache, which fetches them once for all requests. */
+  async #provideLora(
+    index: number,
+    path: string,
+    { weightName }: { weightName?: string },
+  ): Promise<InputFile> {
+    const { loras, resolveFileUrl } = this.#dependencies;
+    const url = loraUrl(path, weightName, loras.hubUrl);
+    const isData = isDataUri(url);
+    const key = isData ? undefined : await resolveFileUrl(url, this.#ownerId);
+    const source: LoraSource = {
+      name: key ?? (isData ? createHash("sha256").update(url).digest("hex") : url),
+      isImmutable: isData || key !== undefined,
+      fetch: async (to, etag, signal) => {
+        const bytesMax = LIMITS.loraBytesMax;
+        const limits = { bytesMax, signal, ...(etag !== undefined && { ifNoneMatch: etag }) };
+        const download = await this.#open(url, key, limits);
+        if (download.isUnchanged) return "unchanged";
+        const file = await save(download, to, { count: () => {}, signal });
+        return { file, ...(download.etag !== undefined && { etag: download.etag }) };
+      },
+    };
+    return loras.cache.provide(source, join(this.#folder, String(index)), this.#signal);
   }
 
   /** Fetches again while the host fails for now, if the wait fits into the time that is left. */
@@ -173,7 +214,8 @@ class InputDownloads {
       this.#count(bytes);
     };
     try {
-      const download = await this.#open(url, bytesMax);
+      const key = isDataUri(url) ? undefined : await this.#dependencies.resolveFileUrl(url, this.#ownerId);
+      const download = await this.#open(url, key, { bytesMax, signal: this.#signal });
       return await save(download, join(this.#folder, String(index)), { count, signal: this.#signal });
     } catch (error) {
       // The next download writes over the bytes of a broken one.
@@ -182,14 +224,19 @@ class InputDownloads {
     }
   }
 
-  async #open(url: string, bytesMax: number): Promise<Download> {
-    if (/^data:/i.test(url)) return decodeDataUri(url, bytesMax);
+  /** @param key of the object, for a file of this platform */
+  async #open(
+    url: string,
+    key: string | undefined,
+    limits: Omit<DownloadLimits, "timeoutMs">,
+  ): Promise<Download> {
+    const { bytesMax } = limits;
+    if (isDataUri(url)) return decodeDataUri(url, bytesMax);
     if (!/^https?:/i.test(url))
       throw new TemperaError("file_download_error", "The address is no http, https or data URL.");
-    const { http, objects, resolveFileUrl } = this.#dependencies;
-    const key = await resolveFileUrl(url, this.#ownerId);
+    const { http, objects } = this.#dependencies;
     const object = key === undefined ? undefined : await objects.get(key);
-    if (!object) return http.download(url, { bytesMax, timeoutMs: this.#withinMs, signal: this.#signal });
+    if (!object) return http.download(url, { ...limits, timeoutMs: this.#withinMs });
     if (object.info.bytes > bytesMax) {
       object.body.destroy();
       throw new TemperaError("file_too_large");
@@ -234,6 +281,8 @@ class InputDownloads {
     return fileError("file_too_large", loc, message, { max_size });
   }
 }
+
+const isDataUri = (url: string): boolean => /^data:/i.test(url);
 
 function fileError(
   code: "file_download_error" | "file_too_large",

@@ -129,6 +129,22 @@ describe("a response", () => {
     await expect(reading).rejects.toMatchObject({ code: "file_too_large" });
   });
 
+  it("has an entity tag, and is not sent again to a caller who keeps that one", async () => {
+    const port = await serve("127.0.0.2", (request, response) => {
+      if (request.headers["if-none-match"] === '"1"') response.writeHead(304).end();
+      else response.writeHead(200, { etag: '"1"' }).end("weights");
+    });
+    const http = guard(async (name) => [name]);
+    const url = `http://127.0.0.2:${port}/`;
+    const limits = { bytesMax: 1_000, timeoutMs: 5_000, signal: new AbortController().signal };
+    const first = await http.download(url, limits);
+    expect([first.etag, await text(first.body)]).toEqual(['"1"', "weights"]);
+    expect(await http.download(url, { ...limits, ifNoneMatch: '"1"' })).toMatchObject({ isUnchanged: true });
+    // Nobody who keeps nothing is told so.
+    const unasked = await serve("127.0.0.2", (_, response) => response.writeHead(304).end());
+    await expect(download(http, `http://127.0.0.2:${unasked}/`)).rejects.toThrow("answers 304");
+  });
+
   it("that never ends is returned as far as it came, also when garbage was collected meanwhile", async () => {
     const port = await serve("127.0.0.2", (_, response) => void response.writeHead(200).write("so far"));
     const collecting = setInterval(collectGarbage, 20);

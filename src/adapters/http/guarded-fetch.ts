@@ -13,7 +13,13 @@ import {
 } from "../../core/files/content-coding.ts";
 import { LIMITS } from "../../core/limits.ts";
 import { type AllowedPrivate, mayReach } from "../../core/operations/address-policy.ts";
-import type { Download, GuardedHttp, HttpPost, PostResult } from "../../core/operations/guarded-http.ts";
+import type {
+  Download,
+  DownloadLimits,
+  GuardedHttp,
+  HttpPost,
+  PostResult,
+} from "../../core/operations/guarded-http.ts";
 import { type Resolve, resolveName } from "./resolve.ts";
 
 export interface GuardedFetchOptions {
@@ -26,6 +32,8 @@ export interface GuardedFetchOptions {
 
 const REDIRECTS = new Set([301, 302, 303, 307, 308]);
 const USER_AGENT = "tempera";
+/** Characters of an entity tag that is sent back. */
+const ETAG_LENGTH_MAX = 200;
 
 /** Returns `scheme://host[:port]/path` of a URL for messages, without query and credentials. */
 function shown(url: string): string {
@@ -203,7 +211,7 @@ async function post(
 async function download(
   send: Send,
   address: string,
-  { bytesMax, timeoutMs, signal }: { bytesMax: number; timeoutMs: number; signal: AbortSignal },
+  { bytesMax, timeoutMs, signal, ifNoneMatch }: DownloadLimits,
 ): Promise<Download> {
   const timeout = AbortSignal.timeout(timeoutMs);
   const either = AbortSignal.any([timeout, signal]);
@@ -217,7 +225,11 @@ async function download(
   for (let hops = 0; ; hops++) {
     let close: (() => void) | undefined;
     try {
-      const headers = { accept: "*/*", "accept-encoding": ACCEPTED_CODINGS };
+      const headers = {
+        accept: "*/*",
+        "accept-encoding": ACCEPTED_CODINGS,
+        ...(ifNoneMatch !== undefined && { "if-none-match": ifNoneMatch }),
+      };
       const sent = await send(url, { method: "GET", headers, signal: either });
       close = sent.close;
       const { response } = sent;
@@ -226,9 +238,18 @@ async function download(
         close();
         continue;
       }
+      if (ifNoneMatch !== undefined && response.statusCode === 304) {
+        close();
+        return { contentType: "", body: Readable.from([]), isUnchanged: true };
+      }
       const { coding, announced, contentType } = readHead(response, shown(url), bytesMax);
       const body = bounded(response.body, { close, failed, bytesMax, announced, coding });
-      return { contentType, body: Readable.from(body, { objectMode: false }) };
+      const { etag } = response.headers;
+      return {
+        contentType,
+        body: Readable.from(body, { objectMode: false }),
+        ...(typeof etag === "string" && etag.length <= ETAG_LENGTH_MAX && { etag }),
+      };
     } catch (error) {
       close?.();
       throw failed(error);

@@ -2,7 +2,7 @@
  * An input file is a file that a URL in a request's input names, fetched for the engine before the run. In
  * the input that the engine gets, the URL is replaced by `attachment:<index>`.
  */
-import type { Json, JsonObject } from "../json/json.ts";
+import { isObject, type Json, type JsonObject } from "../json/json.ts";
 
 export interface InputFile {
   /** Absolute path of the fetched file during the run; read-only. */
@@ -18,6 +18,11 @@ export interface InputUrl {
   url: string;
   /** Path to it within the input, without `body`. */
   loc: (string | number)[];
+  /**
+   * It names LoRA weights: `url` may be a repository of a hub then, `<owner>/<name>`, and this the file in
+   * it, if the input names one.
+   */
+  lora?: { weightName?: string };
 }
 
 /**
@@ -32,9 +37,9 @@ export function stripUrl(text: string): string {
 }
 
 /**
- * Lists the values of fields named `…_url` and `…_urls`, at any depth, in their order and stripped. It lists
- * them whatever their scheme: a URL that is not fetched must not reach an engine, which might read
- * `file:///etc/passwd`.
+ * Lists the values of fields named `…_url` and `…_urls`, and each `path` in a list `loras`, at any depth, in
+ * their order and stripped. It lists them whatever their scheme: a URL that is not fetched must not reach an
+ * engine, which might read `file:///etc/passwd`.
  */
 export function inputUrls(input: JsonObject): InputUrl[] {
   const found: InputUrl[] = [];
@@ -52,7 +57,22 @@ export function inputUrls(input: JsonObject): InputUrl[] {
       if (typeof name === "string" && name.endsWith("_url")) add(item, here);
       else if (typeof name === "string" && name.endsWith("_urls") && Array.isArray(item)) {
         for (const [index, url] of item.entries()) add(url, [...here, index]);
-      } else walk(item, here);
+      } else {
+        if (name === "loras" && Array.isArray(item)) addLoras(item, here);
+        walk(item, here);
+      }
+    }
+  };
+  const addLoras = (loras: Json[], loc: (string | number)[]): void => {
+    for (const [index, lora] of loras.entries()) {
+      if (!isObject(lora) || typeof lora.path !== "string") continue;
+      const { weight_name: weightName } = lora;
+      const url = stripUrl(lora.path);
+      found.push({
+        url,
+        loc: [...loc, index, "path"],
+        lora: typeof weightName === "string" ? { weightName } : {},
+      });
     }
   };
   walk(input, []);

@@ -23,6 +23,18 @@ export interface Download {
    * interrupted or too slow. It is decoded from the content coding of the response.
    */
   body: Readable;
+  /** The entity tag of the response, if it has one. */
+  etag?: string;
+  /** The host has answered 304: it still has what `ifNoneMatch` names. `body` is empty then. */
+  isUnchanged?: true;
+}
+
+export interface DownloadLimits {
+  bytesMax: number;
+  timeoutMs: number;
+  signal: AbortSignal;
+  /** The entity tag of a file that the caller keeps, and does not need again. */
+  ifNoneMatch?: string;
 }
 
 /**
@@ -42,8 +54,5 @@ export interface GuardedHttp {
    * Rejects with `file_download_error`, `file_too_large`, or `file_unavailable` when the host fails for now;
    * that one has `retryAfterMs` if the host gave it. The message repeats neither query nor credentials.
    */
-  download(
-    url: string,
-    limits: { bytesMax: number; timeoutMs: number; signal: AbortSignal },
-  ): Promise<Download>;
+  download(url: string, limits: DownloadLimits): Promise<Download>;
 }
