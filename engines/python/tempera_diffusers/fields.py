@@ -121,10 +121,6 @@ class Fields:
         if present:
             self.fault([name], message, "feature_not_supported")
 
-    def refuse_loras(self) -> None:
-        message = "This engine loads no LoRA weights; leave `loras` empty."
-        self.unsupported("loras", bool(self.value("loras")), message)
-
     def _holds_file(self, value: Any) -> bool:
         if isinstance(value, Mapping):
             return any(self._holds_file(part) for part in value.values())

@@ -28,6 +28,8 @@ class Parameters:
     """CPU threads, on a CPU. Set it so that the same seed gives the same bytes. 0: the default of torch."""
     pixelsMax: int = 2048 * 2048
     """Largest image that may be requested, in pixels. For videos, `resolutions` is the limit."""
+    lorasKept: int = 8
+    """LoRA adapters of requests that stay loaded; the least recently used are dropped."""
     turbo: Mapping[str, float] = field(default_factory=lambda: {"steps": 10, "guidanceScale": 1.2})
     """Settings that `use_turbo` selects."""
     resolutions: Mapping[str, list[int]] = field(
@@ -76,6 +78,7 @@ class Parameters:
         demand("vaeTiling", isinstance(merged.vaeTiling, bool), "true or false")
         demand("threads", _is_integer(merged.threads, 0, 1024), "an integer from 0 to 1024")
         demand("pixelsMax", _is_integer(merged.pixelsMax, 1024, 2**28), f"an integer from 1024 to {2**28}")
+        demand("lorasKept", _is_integer(merged.lorasKept, 0, 1000), "an integer from 0 to 1000")
         demand("turbo", _is_turbo(merged.turbo), "{ steps, guidanceScale }")
         demand("resolutions", _are_resolutions(merged.resolutions), "a mapping such as 480p: [832, 480]")
         demand("warmUp", _are_inputs(merged.warmUp), "a list of inputs such as { image_size: square_hd }")

@@ -7,6 +7,7 @@ from PIL import Image
 from tempera_engine import File, Run
 
 from . import noise
+from .adapters import Adapters, read_loras
 from .denoising import Denoising
 from .fields import Fields, no_effect, tell_of_cut
 from .parameters import Parameters
@@ -35,6 +36,7 @@ class TextToImage:
     def __init__(self, pipeline: Any, parameters: Parameters) -> None:
         self._pipeline = pipeline
         self._parameters = parameters
+        self._adapters = Adapters(pipeline, parameters.lorasKept)
         # Two by two latents form a token.
         self._multiple = pipeline.vae_scale_factor * 2
         warm_up(self.run, parameters.warmUp)
@@ -55,7 +57,7 @@ class TextToImage:
         turbo = fields.flag("use_turbo", False)
         if turbo:
             steps, guidance = int(self._parameters.turbo["steps"]), self._parameters.turbo["guidanceScale"]
-        fields.refuse_loras()
+        loras = read_loras(fields, run, self._pipeline)
         acceleration = fields.choice("acceleration", "none", ["none", "regular", "high"])
         checks = fields.flag("enable_safety_checker", True)
         fields.check()
@@ -98,22 +100,23 @@ class TextToImage:
         # preview.
         draw_or_none = draw if self._parameters.offload == "none" else None
         try:
-            pixels = self._pipeline(
-                prompt=prompt,
-                # Guidance of 1 is the conditional prediction itself: without a negative prompt the second
-                # pass is skipped.
-                negative_prompt=negative if guidance > 1 else None,
-                true_cfg_scale=guidance,
-                width=rendered[0],
-                height=rendered[1],
-                num_inference_steps=steps,
-                num_images_per_prompt=count,
-                # Image i is what seed + i alone gives.
-                generator=[noise.generator(seed + i) for i in range(count)],
-                max_sequence_length=PROMPT_TOKENS_MAX,
-                output_type="np",
-                **Denoising(run, self._pipeline, scheduler, draw_or_none).arguments,
-            ).images
+            with self._adapters.active(run, loras):
+                pixels = self._pipeline(
+                    prompt=prompt,
+                    # Guidance of 1 is the conditional prediction itself: without a negative prompt the second
+                    # pass is skipped.
+                    negative_prompt=negative if guidance > 1 else None,
+                    true_cfg_scale=guidance,
+                    width=rendered[0],
+                    height=rendered[1],
+                    num_inference_steps=steps,
+                    num_images_per_prompt=count,
+                    # Image i is what seed + i alone gives.
+                    generator=[noise.generator(seed + i) for i in range(count)],
+                    max_sequence_length=PROMPT_TOKENS_MAX,
+                    output_type="np",
+                    **Denoising(run, self._pipeline, scheduler, draw_or_none).arguments,
+                ).images
         finally:
             # An interrupted call leaves a network on the device.
             self._pipeline.maybe_free_model_hooks()

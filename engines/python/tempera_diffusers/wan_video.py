@@ -19,6 +19,7 @@ from PIL import Image
 from tempera_engine import File, Run
 
 from . import noise
+from .adapters import Adapters, Lora, read_loras
 from .denoising import Denoising
 from .fields import Fields, no_effect, tell_of_cut
 from .parameters import Parameters
@@ -54,12 +55,14 @@ class _Wanted:
     seed: int
     quality: str
     write_mode: str
+    loras: list[Lora]
 
 
 class WanVideo:
     def __init__(self, pipeline: Any, parameters: Parameters) -> None:
         self._pipeline = pipeline
         self._parameters = parameters
+        self._adapters = Adapters(pipeline, parameters.lorasKept)
         self._pipelines = _pipelines_by_input(pipeline)
         network = pipeline.transformer if pipeline.transformer is not None else pipeline.transformer_2
         self._multiple = pipeline.vae_scale_factor_spatial * network.config.patch_size[1]
@@ -115,8 +118,8 @@ class WanVideo:
             seed=fields.seed(),
             quality=fields.choice("video_quality", "high", list(QUALITIES)),
             write_mode=fields.choice("video_write_mode", "balanced", list(WRITE_MODES)),
+            loras=read_loras(fields, run, self._pipeline),
         )
-        fields.refuse_loras()
         unsupported = self._read_unsupported(fields, wanted)
         fields.check()
         for message in unsupported:
@@ -196,20 +199,21 @@ class WanVideo:
         # preview.
         draw_or_none = draw if self._parameters.offload == "none" else None
         try:
-            frames: NDArray[np.float32] = pipeline(
-                prompt=wanted.prompt,
-                negative_prompt=wanted.negative,
-                width=width,
-                height=height,
-                num_frames=rendered,
-                num_inference_steps=wanted.steps,
-                guidance_scale=wanted.guidance,
-                generator=noise.generator(wanted.seed),
-                max_sequence_length=PROMPT_TOKENS_MAX,
-                output_type="np",
-                **arguments,
-                **Denoising(run, pipeline, self._scheduler(wanted.shift), draw_or_none).arguments,
-            ).frames[0]
+            with self._adapters.active(run, wanted.loras):
+                frames: NDArray[np.float32] = pipeline(
+                    prompt=wanted.prompt,
+                    negative_prompt=wanted.negative,
+                    width=width,
+                    height=height,
+                    num_frames=rendered,
+                    num_inference_steps=wanted.steps,
+                    guidance_scale=wanted.guidance,
+                    generator=noise.generator(wanted.seed),
+                    max_sequence_length=PROMPT_TOKENS_MAX,
+                    output_type="np",
+                    **arguments,
+                    **Denoising(run, pipeline, self._scheduler(wanted.shift), draw_or_none).arguments,
+                ).frames[0]
         finally:
             # An interrupted call leaves a network on the device.
             self._pipeline.maybe_free_model_hooks()

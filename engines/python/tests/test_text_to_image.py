@@ -150,7 +150,7 @@ def test_tells_what_has_no_effect(
         ({"seed": 1.5}, ["seed"], "int_type"),
         ({"output_format": "gif"}, ["output_format"], "literal_error"),
         ({"use_turbo": "yes"}, ["use_turbo"], "bool_type"),
-        ({"loras": [{"path": "https://example.com/a.safetensors"}]}, ["loras"], "feature_not_supported"),
+        ({"loras": [{"path": "https://example.com/a.safetensors"}]}, ["loras", 0, "path"], "missing"),
     ],
 )
 def test_refuses_a_bad_input_before_any_work(

@@ -1,0 +1,180 @@
+"""LoRA weights that requests name: loaded once, kept by their digest, and active during their runs only."""
+
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from tempera_engine import Fault, InputFile, InputInvalid, Run
+
+from .device_faults import is_memory_full
+from .fields import Fields
+
+SCALE_MAX = 4.0
+LORAS_MAX = 3
+"""Adapters of one request, as in fal's schemas."""
+
+NETWORKS = {"high": ("transformer",), "low": ("transformer_2",), "both": ("transformer", "transformer_2")}
+"""The networks that each value of a LoRA's `transformer` names: Wan's experts for high and low noise."""
+
+
+@dataclass(frozen=True)
+class Lora:
+    """One of the `loras` of an input."""
+
+    index: int
+    file: InputFile
+    scale: float
+    networks: tuple[str, ...]
+
+
+def read_loras(fields: Fields, run: Run, pipeline: Any) -> list[Lora]:
+    """Reads `loras`: a list of {path, scale, transformer, weight_name}. Collects faults as `Fields` does."""
+    items = fields.value("loras")
+    if not items:
+        return []
+    if not isinstance(items, list) or len(items) > LORAS_MAX:
+        fields.fault(["loras"], f"Input should be a list of at most {LORAS_MAX} items", "list_type")
+        return []
+    if find_spec("peft") is None:
+        message = "This engine has no package `peft`, which LoRA weights need; leave `loras` empty."
+        fields.fault(["loras"], message, "feature_not_supported")
+        return []
+    networks = [name for name in NETWORKS["both"] if getattr(pipeline, name, None) is not None]
+    read = (_read_lora(fields, run, index, item, networks) for index, item in enumerate(items))
+    return [lora for lora in read if lora is not None]
+
+
+def _read_lora(fields: Fields, run: Run, index: int, item: Any, networks: list[str]) -> Lora | None:
+    loc: list[str | int] = ["loras", index]
+    if not isinstance(item, dict):
+        fields.fault(loc, "Input should be an object", "dict_type")
+        return None
+    file = run.input_file(item.get("path"))
+    if file is None:
+        fields.fault([*loc, "path"], "Field required", "missing")
+    scale = item.get("scale", 1.0)
+    if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 <= scale <= SCALE_MAX:
+        message = f"Input should be a number from 0 to {SCALE_MAX:g}"
+        fields.fault([*loc, "scale"], message, "float_type")
+        scale = 1.0
+    wanted = item.get("transformer") or "high"
+    if wanted not in NETWORKS:
+        message = f"Input should be {', '.join(map(repr, NETWORKS))}"
+        fields.fault([*loc, "transformer"], message, "literal_error")
+        wanted = "high"
+    if file is None:
+        return None
+    # A model with a single network has no experts to choose from.
+    chosen = NETWORKS[wanted] if len(networks) > 1 else tuple(networks)
+    return Lora(index, file, float(scale), chosen)
+
+
+class Adapters:
+    """
+    The adapters of a pipeline's networks. The weights of the networks themselves are never changed: without an
+    active adapter a run gives the bytes of the model as it was loaded.
+    """
+
+    def __init__(self, pipeline: Any, kept_max: int) -> None:
+        self._pipeline = pipeline
+        self._kept_max = kept_max
+        self._kept: OrderedDict[tuple[str, str], None] = OrderedDict()
+        """Network and digest of each loaded adapter; the least recently used first."""
+
+    @contextmanager
+    def active(self, run: Run, loras: Sequence[Lora]) -> Iterator[None]:
+        """Activates adapters for one run. Raises `InputInvalid` for weights that do not fit the networks."""
+        scales: dict[str, dict[str, float]] = {}
+        for lora in loras:
+            for network in lora.networks:
+                self._require(run, network, lora)
+                of_network = scales.setdefault(network, {})
+                name = _name(lora.file.sha256)
+                of_network[name] = of_network.get(name, 0.0) + lora.scale
+        try:
+            for network, of_network in scales.items():
+                model = getattr(self._pipeline, network)
+                model.set_adapters(list(of_network), list(of_network.values()))
+                model.enable_lora()
+            yield
+        finally:
+            for network in {network for network, _ in self._kept}:
+                getattr(self._pipeline, network).disable_lora()
+            self._evict()
+
+    def _require(self, run: Run, network: str, lora: Lora) -> None:
+        key = (network, lora.file.sha256)
+        if key not in self._kept:
+            self._load(run, network, lora)
+            self._kept[key] = None
+            # A loaded adapter is active, and those of other requests must not run in a network that is not
+            # set for this one.
+            getattr(self._pipeline, network).disable_lora()
+        self._kept.move_to_end(key)
+
+    def _load(self, run: Run, network: str, lora: Lora) -> None:
+        model = getattr(self._pipeline, network)
+        name = _name(lora.file.sha256)
+        loc: list[str | int] = ["loras", lora.index, "path"]
+        try:
+            state = self._state_of(model, lora.file)
+            model.load_lora_adapter(
+                state, prefix="transformer", adapter_name=name, _pipeline=self._pipeline
+            )
+            used = _loaded_tensors(model, name)
+        except Exception as error:
+            # Strangers' tensors make diffusers and peft fail in many ways; a fault of the device is none.
+            if isinstance(error, torch.AcceleratorError) or is_memory_full(error):
+                raise
+            self._drop(network, name)
+            reason = str(error).strip().splitlines()[0][:200]
+            raise _refusal(loc, f"These LoRA weights do not fit this model: {reason}") from error
+        if used == 0:
+            self._drop(network, name)
+            raise _refusal(loc, "These LoRA weights are of another model: no tensor of theirs fits.")
+        if used < len(state):
+            run.log("WARN", f"`loras[{lora.index}]`: {len(state) - used} of {len(state)} tensors have no use.")
+
+    def _state_of(self, model: Any, file: InputFile) -> dict[str, torch.Tensor]:
+        """Reads the tensors under the names that diffusers gives them."""
+        state: dict[str, torch.Tensor] = self._pipeline.lora_state_dict(load_file(file.path))
+        expand = getattr(self._pipeline, "_maybe_expand_t2v_lora_for_i2v", None)
+        if expand is not None:
+            state = expand(transformer=model, state_dict=state)
+        if not all("lora" in name for name in state):
+            raise ValueError("it has tensors that are none of LoRA.")
+        if not any(name.startswith("transformer.") for name in state):
+            state = {f"transformer.{name}": tensor for name, tensor in state.items()}
+        return state
+
+    def _drop(self, network: str, name: str) -> None:
+        """Removes what a failed load has left."""
+        model = getattr(self._pipeline, network)
+        if name in getattr(model, "peft_config", {}):
+            model.delete_adapters(name)
+
+    def _evict(self) -> None:
+        while len(self._kept) > self._kept_max:
+            (network, digest), _ = self._kept.popitem(last=False)
+            self._drop(network, _name(digest))
+
+
+def _name(digest: str) -> str:
+    return f"lora_{digest[:32]}"
+
+
+def _loaded_tensors(model: Any, name: str) -> int:
+    if name not in getattr(model, "peft_config", {}):
+        return 0
+    from peft import get_peft_model_state_dict
+
+    return len(get_peft_model_state_dict(model, adapter_name=name))
+
+
+def _refusal(loc: list[str | int], message: str) -> InputInvalid:
+    return InputInvalid([Fault(loc, message, "value_error")])
