@@ -22,6 +22,12 @@ NETWORKS = {"high": ("transformer",), "low": ("transformer_2",), "both": ("trans
 """The networks that each value of a LoRA's `transformer` names: Wan's experts for high and low noise."""
 
 
+def networks_of(pipeline: Any) -> list[Any]:
+    """The networks that denoise."""
+    found = [getattr(pipeline, name, None) for name in NETWORKS["both"]]
+    return [network for network in found if network is not None]
+
+
 @dataclass(frozen=True)
 class Lora:
     """One of the `loras` of an input."""

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 DTYPES = ("bfloat16", "float16", "float32")
 OFFLOADS = ("none", "model", "sequential")
+STORAGES = ("float8_e4m3fn", "float8_e5m2")
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,15 @@ class Parameters:
     """
     vaeTiling: bool = False
     """Decode in tiles: less memory for large images, at the risk of faint seams."""
+    weightStorage: str = ""
+    """
+    Type in which the denoising networks' weights are stored while they compute in `dtype`: `float8_e4m3fn` or
+    `float8_e5m2`, for half the memory. Default: `dtype`.
+    """
+    attention: str = ""
+    """Attention backend of diffusers, such as `_native_cudnn` or `_flash_3`. Default: that of torch."""
+    compile: bool = False
+    """Compile the repeated blocks of the denoising networks. `warmUp` then pays for it at the load."""
     threads: int = 0
     """CPU threads, on a CPU. Set it so that the same seed gives the same bytes. 0: the default of torch."""
     pixelsMax: int = 2048 * 2048
@@ -76,6 +86,9 @@ class Parameters:
             "none on this device: it moves networks between host and GPU",
         )
         demand("vaeTiling", isinstance(merged.vaeTiling, bool), "true or false")
+        demand("weightStorage", merged.weightStorage in ("", *STORAGES), f"one of {', '.join(STORAGES)}")
+        demand("attention", isinstance(merged.attention, str), "the name of a backend of diffusers")
+        demand("compile", isinstance(merged.compile, bool), "true or false")
         demand("threads", _is_integer(merged.threads, 0, 1024), "an integer from 0 to 1024")
         demand("pixelsMax", _is_integer(merged.pixelsMax, 1024, 2**28), f"an integer from 1024 to {2**28}")
         demand("lorasKept", _is_integer(merged.lorasKept, 0, 1000), "an integer from 0 to 1000")

@@ -16,6 +16,7 @@ from tempera_engine import Progress
 
 from .cancel_points import add_cancel_points
 from .parameters import Parameters
+from .speed import prepare
 
 
 @dataclass(frozen=True)
@@ -74,12 +75,15 @@ def load_pipeline(
         pipeline.to(device)
     if parameters.vaeTiling:
         pipeline.vae.enable_tiling()
+    prepare(pipeline, parameters, device)
     pipeline.set_progress_bar_config(disable=True)
     add_cancel_points(pipeline)
     progress(1, f"onto {device}")
     libraries = (diffusers, transformers, torch)
     versions = ", ".join(f"{library.__name__} {library.__version__}" for library in libraries)
-    return LoadedFolder(pipeline, class_name, device, f"{class_name} {dtype} vae {vae_dtype}, {versions}")
+    knobs = [parameters.weightStorage, parameters.attention, "compiled" if parameters.compile else ""]
+    format = " ".join([class_name, dtype, *filter(None, knobs), "vae", vae_dtype])
+    return LoadedFolder(pipeline, class_name, device, f"{format}, {versions}")
 
 
 def _read_class(folder: Path) -> str:
