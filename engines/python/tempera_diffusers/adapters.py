@@ -80,6 +80,10 @@ def _read_lora(fields: Fields, run: Run, index: int, item: Any, networks: list[s
     return Lora(index, file, float(scale), chosen)
 
 
+class _Unfit(Exception):
+    """LoRA weights do not fit a network. The text tells the caller why."""
+
+
 class Adapters:
     """
     The adapters of a pipeline's networks. The weights of the networks themselves are never changed: without an
@@ -90,7 +94,21 @@ class Adapters:
         self._pipeline = pipeline
         self._kept_max = kept_max
         self._kept: OrderedDict[tuple[str, str], None] = OrderedDict()
-        """Network and digest of each loaded adapter; the least recently used first."""
+        """Network and digest of each loaded adapter of requests; the least recently used first."""
+        self._own: set[tuple[str, str]] = set()
+        """Those of the model's recipes, which stay loaded."""
+
+    def add(self, loras: Sequence[Lora]) -> None:
+        """Loads weights of the model's own. Raises a `ValueError` for those that do not fit."""
+        for lora in loras:
+            for network in lora.networks:
+                key = (network, lora.file.sha256)
+                if key not in self._own:
+                    try:
+                        self._load(network, lora)
+                    except _Unfit as unfit:
+                        raise ValueError(f"{lora.file.path.name}: {unfit}") from unfit
+                    self._own.add(key)
 
     @contextmanager
     def active(self, run: Run, loras: Sequence[Lora]) -> Iterator[None]:
@@ -109,24 +127,28 @@ class Adapters:
                 model.enable_lora()
             yield
         finally:
-            for network in {network for network, _ in self._kept}:
+            for network in {network for network, _ in [*self._kept, *self._own]}:
                 getattr(self._pipeline, network).disable_lora()
             self._evict()
 
     def _require(self, run: Run, network: str, lora: Lora) -> None:
         key = (network, lora.file.sha256)
+        if key in self._own:
+            return
         if key not in self._kept:
-            self._load(run, network, lora)
+            try:
+                unused = self._load(network, lora)
+            except _Unfit as unfit:
+                raise InputInvalid([Fault(["loras", lora.index, "path"], str(unfit), "value_error")]) from unfit
+            if unused:
+                run.log("WARN", f"`loras[{lora.index}]`: {unused}")
             self._kept[key] = None
-            # A loaded adapter is active, and those of other requests must not run in a network that is not
-            # set for this one.
-            getattr(self._pipeline, network).disable_lora()
         self._kept.move_to_end(key)
 
-    def _load(self, run: Run, network: str, lora: Lora) -> None:
+    def _load(self, network: str, lora: Lora) -> str:
+        """Loads weights. Returns a sentence about those that have no use, if there are any."""
         model = getattr(self._pipeline, network)
         name = _name(lora.file.sha256)
-        loc: list[str | int] = ["loras", lora.index, "path"]
         try:
             state = self._state_of(model, lora.file)
             model.load_lora_adapter(
@@ -139,12 +161,14 @@ class Adapters:
                 raise
             self._drop(network, name)
             reason = str(error).strip().splitlines()[0][:200]
-            raise _refusal(loc, f"These LoRA weights do not fit this model: {reason}") from error
+            raise _Unfit(f"These LoRA weights do not fit this model: {reason}") from error
         if used == 0:
             self._drop(network, name)
-            raise _refusal(loc, "These LoRA weights are of another model: no tensor of theirs fits.")
-        if used < len(state):
-            run.log("WARN", f"`loras[{lora.index}]`: {len(state) - used} of {len(state)} tensors have no use.")
+            raise _Unfit("These LoRA weights are of another model: no tensor of theirs fits.")
+        # A loaded adapter is active, also in a network that a request sets none for.
+        model.disable_lora()
+        unused = len(state) - used
+        return f"{unused} of {len(state)} tensors have no use." if unused > 0 else ""
 
     def _state_of(self, model: Any, file: InputFile) -> dict[str, torch.Tensor]:
         """Reads the tensors under the names that diffusers gives them."""
@@ -180,7 +204,3 @@ def _loaded_tensors(model: Any, name: str) -> int:
     from peft import get_peft_model_state_dict
 
     return len(get_peft_model_state_dict(model, adapter_name=name))
-
-
-def _refusal(loc: list[str | int], message: str) -> InputInvalid:
-    return InputInvalid([Fault(loc, message, "value_error")])

@@ -24,7 +24,7 @@ class DiffusersEngine(Engine):
 
     def describe(self) -> Capabilities:
         return Capabilities(
-            runners=["text-to-image", "wan_video"],
+            runners=["text-to-image", "image-to-image", "wan_video"],
             artifact_types=["image/png", "image/jpeg", "image/webp", "video/mp4"],
             # A pipeline of diffusers holds the state of its run, so it has one run at a time.
             max_batch=1,
@@ -41,7 +41,10 @@ class DiffusersEngine(Engine):
             from .device_memory import DeviceMemory
             from .parameters import Parameters
             from .pipeline_folder import load_pipeline
-            from .text_to_image import TextToImage
+            from .recipes import Recipes, read_recipes
+            from .image.image_edit import ImageEdit, ImageEditPlus
+            from .image.image_to_image import ImageToImage
+            from .image.text_to_image import TextToImage
             from .wan_video import WanVideo
         except ModuleNotFoundError as missing:
             raise ModuleNotFoundError(
@@ -49,25 +52,28 @@ class DiffusersEngine(Engine):
                 "engines/python/requirements.txt into it, or set TEMPERA_PYTHON to a Python that has it."
             ) from None
 
-        # Maps `_class_name` of model_index.json to the runner that it serves and the class that calls it.
-        kinds: dict[str, tuple[str, Any]] = {
-            "QwenImagePipeline": ("text-to-image", TextToImage),
-            "WanPipeline": ("wan_video", WanVideo),
-            "WanImageToVideoPipeline": ("wan_video", WanVideo),
+        # Maps `_class_name` of model_index.json to the runners that it serves, with the class that calls it.
+        qwen_image = {"text-to-image": TextToImage, "image-to-image": ImageToImage}
+        kinds: dict[str, dict[str, Any]] = {
+            "QwenImagePipeline": qwen_image,
+            "QwenImageImg2ImgPipeline": qwen_image,
+            "QwenImageInpaintPipeline": qwen_image,
+            "QwenImageEditPipeline": {"image-to-image": ImageEdit},
+            "QwenImageEditInpaintPipeline": {"image-to-image": ImageEdit},
+            "QwenImageEditPlusPipeline": {"image-to-image": ImageEditPlus},
+            "WanPipeline": {"wan_video": WanVideo},
+            "WanImageToVideoPipeline": {"wan_video": WanVideo},
         }
         parameters = Parameters.parse(model.parameters, os.environ.get("TEMPERA_DEVICE") or "cpu")
-        loaded = load_pipeline(
-            model.folder,
-            parameters,
-            {name: runner for name, (runner, _) in kinds.items()},
-            model.runner,
-            progress,
-        )
+        loaded = load_pipeline(model.folder, parameters, kinds, model.runner, progress)
         self.checkpoint_format = loaded.checkpoint_format
         self._pipeline, self._device = loaded.pipeline, loaded.device
         self._memory = DeviceMemory(loaded.device)
         self._is_resident = parameters.offload == "none"
-        self._loaded = kinds[loaded.class_name][1](loaded.pipeline, parameters)
+        recipes = Recipes(
+            read_recipes(parameters.recipes, loaded.pipeline, model.folder), parameters.recipe
+        )
+        self._loaded = kinds[loaded.class_name][model.runner](loaded.pipeline, parameters, recipes)
 
     def run(self, run: Run) -> dict[str, Any]:
         from .cancel_points import cancelled_by

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import torch
 from tempera_engine import EngineError, Run
 
-from .denoising import keeping_steps
+from .sampling.denoising import keeping_steps
 from .device_faults import is_memory_full
 
 Output = TypeVar("Output")

@@ -40,8 +40,10 @@ class Parameters:
     """Largest image that may be requested, in pixels. For videos, `resolutions` is the limit."""
     lorasKept: int = 8
     """LoRA adapters of requests that stay loaded; the least recently used are dropped."""
-    turbo: Mapping[str, float] = field(default_factory=lambda: {"steps": 10, "guidanceScale": 1.2})
-    """Settings that `use_turbo` selects."""
+    recipes: Mapping[str, Any] = field(default_factory=dict)
+    """Settings that `use_turbo` (`turbo`) and `acceleration` (`regular`, `high`) select: see `Recipe`."""
+    recipe: str = ""
+    """The recipe of every request, for endpoints such as `…/turbo`."""
     resolutions: Mapping[str, list[int]] = field(
         default_factory=lambda: {"480p": [832, 480], "580p": [1024, 576], "720p": [1280, 720]}
     )
@@ -92,7 +94,8 @@ class Parameters:
         demand("threads", _is_integer(merged.threads, 0, 1024), "an integer from 0 to 1024")
         demand("pixelsMax", _is_integer(merged.pixelsMax, 1024, 2**28), f"an integer from 1024 to {2**28}")
         demand("lorasKept", _is_integer(merged.lorasKept, 0, 1000), "an integer from 0 to 1000")
-        demand("turbo", _is_turbo(merged.turbo), "{ steps, guidanceScale }")
+        demand("recipes", isinstance(merged.recipes, Mapping), "a mapping such as turbo: { steps: 4 }")
+        demand("recipe", isinstance(merged.recipe, str), "the name of a recipe")
         demand("resolutions", _are_resolutions(merged.resolutions), "a mapping such as 480p: [832, 480]")
         demand("warmUp", _are_inputs(merged.warmUp), "a list of inputs such as { image_size: square_hd }")
         if faults:
@@ -102,12 +105,6 @@ class Parameters:
 
 def _is_integer(value: Any, low: int, high: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
-
-
-def _is_turbo(value: Any) -> bool:
-    if not isinstance(value, Mapping) or set(value) != {"steps", "guidanceScale"}:
-        return False
-    return _is_integer(value["steps"], 2, 1000) and isinstance(value["guidanceScale"], int | float)
 
 
 def _are_resolutions(value: Any) -> bool:

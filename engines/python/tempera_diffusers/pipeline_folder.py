@@ -4,7 +4,7 @@ diffusers writes them.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import transformers
 from tempera_engine import Progress
 
 from .cancel_points import add_cancel_points
+from .image.vision_processor import VisionProcessor
 from .parameters import Parameters
 from .speed import prepare
 
@@ -29,7 +30,11 @@ class LoadedFolder:
 
 
 def load_pipeline(
-    folder: Path, parameters: Parameters, classes: Mapping[str, str], runner: str, progress: Progress
+    folder: Path,
+    parameters: Parameters,
+    classes: Mapping[str, Collection[str]],
+    runner: str,
+    progress: Progress,
 ) -> LoadedFolder:
     """
     Loads a pipeline from disk alone, and weights from safetensors files only, which contain no code.
@@ -41,10 +46,9 @@ def load_pipeline(
     class_name = _read_class(folder)
     if class_name not in classes:
         raise ValueError(f"model_index.json names {class_name}; this engine has {', '.join(classes)}.")
-    if classes[class_name] != runner:
-        raise ValueError(
-            f"{class_name} serves the runner {classes[class_name]}, but model.yaml names {runner}."
-        )
+    if runner not in classes[class_name]:
+        served = " and ".join(classes[class_name])
+        raise ValueError(f"{class_name} serves the runner {served}, but model.yaml names {runner}.")
     device = _open_device(parameters)
     dtype = parameters.dtype or ("float32" if device.type == "cpu" else "bfloat16")
     vae_dtype = parameters.vaeDtype or ("float32" if class_name.startswith("Wan") else dtype)
@@ -60,7 +64,7 @@ def load_pipeline(
     dtypes = {"default": getattr(torch, dtype), "vae": getattr(torch, vae_dtype)}
     try:
         pipeline = getattr(diffusers, class_name).from_pretrained(
-            folder, dtype=dtypes, local_files_only=True, use_safetensors=True
+            folder, dtype=dtypes, local_files_only=True, use_safetensors=True, **_vision_processor(folder)
         )
     except Exception as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
@@ -106,6 +110,14 @@ def _read_class(folder: Path) -> str:
             f"model_index.json names {', '.join(missing)}; there is no such folder beside it."
         )
     return str(class_name)
+
+
+def _vision_processor(folder: Path) -> dict[str, Any]:
+    """Reads the processor of a pipeline whose text encoder looks at images."""
+    path = folder / "processor"
+    if not path.is_dir():
+        return {}
+    return {"processor": VisionProcessor.from_pretrained(path, local_files_only=True)}
 
 
 def _open_device(parameters: Parameters) -> torch.device:

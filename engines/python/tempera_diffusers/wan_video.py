@@ -18,15 +18,16 @@ from numpy.typing import NDArray
 from PIL import Image
 from tempera_engine import File, Run
 
-from . import noise
-from .adapters import Adapters, Lora, read_loras
-from .denoising import Denoising
+from .adapters import Adapters, Lora, networks_of, read_loras
+from .sampling import noise
+from .sampling.denoising import Denoising
 from .fields import Fields, no_effect, tell_of_cut
 from .parameters import Parameters
-from .images import fill, read_image, to_bytes
-from .preview import draw_preview
+from .recipes import Recipe, Recipes
+from .image.images import fill, read_image, to_bytes
+from .sampling.preview import draw_preview
 from .video_file import QUALITIES, WRITE_MODES, write_mp4
-from .warm_up import warm_up
+from .warm_up import IMAGE, warm_up
 
 SHAPES = ["16:9", "9:16", "1:1"]
 
@@ -56,13 +57,16 @@ class _Wanted:
     quality: str
     write_mode: str
     loras: list[Lora]
+    recipe: Recipe
 
 
 class WanVideo:
-    def __init__(self, pipeline: Any, parameters: Parameters) -> None:
+    def __init__(self, pipeline: Any, parameters: Parameters, recipes: Recipes) -> None:
         self._pipeline = pipeline
         self._parameters = parameters
+        self._recipes = recipes
         self._adapters = Adapters(pipeline, parameters.lorasKept)
+        self._adapters.add(recipes.loras)
         self._pipelines = _pipelines_by_input(pipeline)
         network = pipeline.transformer if pipeline.transformer is not None else pipeline.transformer_2
         self._multiple = pipeline.vae_scale_factor_spatial * network.config.patch_size[1]
@@ -70,7 +74,8 @@ class WanVideo:
         self._has_two_experts = pipeline.config.boundary_ratio is not None
         for kind in ("text", "image"):
             if kind in self._pipelines:
-                warm_up(self.run, parameters.warmUp, with_image=kind == "image")
+                image = {"image_url": IMAGE} if kind == "image" else None
+                warm_up(self.run, parameters.warmUp, image)
 
     def run(self, run: Run) -> dict[str, Any]:
         wanted = self._read(run)
@@ -97,6 +102,10 @@ class WanVideo:
         )
         self._refuse_unused_images(fields, from_image)
         resolutions = list(self._parameters.resolutions)
+        recipe, remarks = self._recipes.choose(fields, ["none", "regular"])
+        steps = fields.integer("num_inference_steps", 27, 2, 40)
+        guidance = fields.number("guidance_scale", 3.5, 1, 10)
+        guidance_low = fields.number("guidance_scale_2", 3.5 if from_image else 4.0, 1, 10)
         wanted = _Wanted(
             from_image=from_image,
             image_url=fields.value("image_url"),
@@ -111,18 +120,19 @@ class WanVideo:
                 "auto" if from_image else "16:9",
                 [*SHAPES, "auto"] if from_image else SHAPES,
             ),
-            steps=fields.integer("num_inference_steps", 27, 2, 40),
-            guidance=fields.number("guidance_scale", 3.5, 1, 10),
-            guidance_low=fields.number("guidance_scale_2", 3.5 if from_image else 4.0, 1, 10),
+            steps=recipe.steps or steps,
+            guidance=guidance if recipe.guidanceScale is None else recipe.guidanceScale,
+            guidance_low=guidance_low if recipe.guidanceScale2 is None else recipe.guidanceScale2,
             shift=fields.number("shift", 5, 1, 10),
             seed=fields.seed(),
             quality=fields.choice("video_quality", "high", list(QUALITIES)),
             write_mode=fields.choice("video_write_mode", "balanced", list(WRITE_MODES)),
             loras=read_loras(fields, run, self._pipeline),
+            recipe=recipe,
         )
-        unsupported = self._read_unsupported(fields, wanted)
+        remarks += self._read_unsupported(fields, wanted)
         fields.check()
-        for message in unsupported:
+        for message in remarks:
             run.log("INFO", message)
         self._tell_of_prompts(run, wanted)
         return wanted
@@ -132,7 +142,6 @@ class WanVideo:
         between = fields.integer("num_interpolated_frames", 1, 0, 4)
         interpolator = fields.choice("interpolator_model", "film", ["none", "film", "rife"])
         fields.flag("adjust_fps_for_interpolation", True)
-        accelerates = fields.choice("acceleration", "none", ["none", "regular"]) != "none"
         expands = fields.flag("enable_prompt_expansion", False)
         checkers = [
             name
@@ -146,8 +155,6 @@ class WanVideo:
                 f"This engine does not interpolate; {no_effect(*fields_of_it)}: the video has "
                 f"{wanted.frames} frames, {wanted.frames_per_second} a second."
             )
-        if accelerates:
-            messages.append(f"This engine computes every step; {no_effect('acceleration')}.")
         if expands:
             messages.append(f"This engine does not expand prompts; {no_effect('enable_prompt_expansion')}.")
         if checkers:
@@ -198,8 +205,17 @@ class WanVideo:
         # With offloading, the decoder and the working network would move each other off the device at each
         # preview.
         draw_or_none = draw if self._parameters.offload == "none" else None
+        recipe = wanted.recipe
+        # UniPC calls the shift of the noise levels `flow_shift`, flow-match Euler `shift`.
+        scheduler = recipe.scheduler_of(
+            self._pipeline.scheduler, flow_shift=wanted.shift, shift=wanted.shift
+        )
         try:
-            with self._adapters.active(run, wanted.loras):
+            with (
+                self._adapters.active(run, [*recipe.loras, *wanted.loras]),
+                recipe.caching(networks_of(pipeline)),
+                Denoising(run, pipeline, scheduler, draw_or_none, resumes=recipe.cache is None),
+            ):
                 frames: NDArray[np.float32] = pipeline(
                     prompt=wanted.prompt,
                     negative_prompt=wanted.negative,
@@ -212,7 +228,6 @@ class WanVideo:
                     max_sequence_length=PROMPT_TOKENS_MAX,
                     output_type="np",
                     **arguments,
-                    **Denoising(run, pipeline, self._scheduler(wanted.shift), draw_or_none).arguments,
                 ).frames[0]
         finally:
             # An interrupted call leaves a network on the device.
@@ -227,15 +242,6 @@ class WanVideo:
         if not from_image or self._pipeline.config.expand_timesteps:
             message = "This model takes no last frame; leave `end_image_url` out."
             fields.unsupported("end_image_url", fields.given("end_image_url"), message)
-
-    def _scheduler(self, shift: float) -> Any:
-        """
-        Makes a scheduler with shifted noise levels. UniPC calls the shift `flow_shift`, flow-match Euler
-        `shift`.
-        """
-        scheduler = self._pipeline.scheduler
-        name = "flow_shift" if "flow_shift" in scheduler.config else "shift"
-        return type(scheduler).from_config(scheduler.config, **{name: shift})
 
     def _read_images(self, run: Run, wanted: _Wanted) -> tuple[Image.Image | None, Image.Image | None]:
         if not wanted.from_image:

@@ -18,27 +18,30 @@ from .fields import UNKNOWN_FIELD
 
 log = logging.getLogger("tempera_diffusers")
 
+IMAGE = "attachment:0"
+"""Stands for a square image in the inputs that are run."""
+
 DEFAULTS = {"prompt": "a red circle", "num_inference_steps": 2}
 """Two steps are enough for both experts of Wan 2.2."""
 
 
 def warm_up(
-    run: Callable[[Run], Any], inputs: Sequence[Mapping[str, Any]], *, with_image: bool = False
+    run: Callable[[Run], Any],
+    inputs: Sequence[Mapping[str, Any]],
+    image_fields: Mapping[str, Any] | None = None,
 ) -> None:
     """
     Runs each input as a request and drops its results. Raises a `ValueError` for an input that a request
     could not have.
 
-    :param with_image: each input gets an `image_url`, of a square image
+    :param image_fields: what inputs have when they leave it out, with `IMAGE` for a square image
     """
     with TemporaryDirectory(prefix="tempera-warm-up-") as folder:
-        files = []
-        if with_image:
-            path = Path(folder) / "grey.png"
-            Image.new("RGB", (512, 512), "grey").save(path)
-            files.append(InputFile(path, "image/png", path.stat().st_size, ""))
+        path = Path(folder) / "grey.png"
+        Image.new("RGB", (512, 512), "grey").save(path)
+        files = [InputFile(path, "image/png", path.stat().st_size, "")] if image_fields else []
         for index, given in enumerate(inputs):
-            input_value = {**DEFAULTS, **({"image_url": "attachment:0"} if with_image else {}), **given}
+            input_value = {**DEFAULTS, **(image_fields or {}), **given}
             began = time.monotonic()
             try:
                 run(_silent_run(input_value, files))

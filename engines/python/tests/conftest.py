@@ -17,13 +17,22 @@ def pipeline_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str],
     def folder(kind: str) -> Path:
         if kind not in made:
             made[kind] = tmp_path_factory.mktemp(kind) / "model"
-            tiny_pipelines.PIPELINES[kind]().save_pretrained(made[kind])
+            tiny_pipelines.save(kind, made[kind])
         return made[kind]
 
     return folder
 
 
 PARAMETERS = {"device": "cpu", "threads": 1, "resolutions": {"480p": [64, 48], "720p": [96, 64]}}
+
+
+KINDS = {
+    "text-to-image": ("text-to-image", "text-to-image"),
+    "image-to-image": ("text-to-image", "image-to-image"),
+    "image-edit": ("image-edit", "image-to-image"),
+    "image-edit-plus": ("image-edit-plus", "image-to-image"),
+}
+"""The folder and the runner of an engine; any other kind is a folder of `wan_video`."""
 
 
 @pytest.fixture(scope="session")
@@ -35,10 +44,10 @@ def load(pipeline_folder: Callable[[str], Path]) -> Callable[..., Engine]:
 
     def engine(kind: str) -> Engine:
         if kind not in loaded:
-            runner = "text-to-image" if kind == "text-to-image" else "wan_video"
+            folder, runner = KINDS.get(kind, (kind, "wan_video"))
             loaded[kind] = DiffusersEngine()
             loaded[kind].load(
-                Model("acme/tiny", "1.0.0", runner, pipeline_folder(kind), PARAMETERS), lambda *_: None
+                Model("acme/tiny", "1.0.0", runner, pipeline_folder(folder), PARAMETERS), lambda *_: None
             )
         return loaded[kind]
 

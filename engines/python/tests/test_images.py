@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from tempera_diffusers.images import read_image
+from tempera_diffusers.image.images import read_image
 from tempera_engine import InputFile, InputInvalid
 
 

@@ -59,7 +59,8 @@ def module_of(engine: Any, phase: str) -> Any:
     pipeline = engine._loaded._pipeline
     return {
         "encode": pipeline.text_encoder,
-        "denoise": pipeline.transformer,
+        # A part that runs when a pass is computed, and not for a step that was done before.
+        "denoise": pipeline.transformer.proj_out,
         "decode": pipeline.vae.decoder,
     }[phase]
 
@@ -168,7 +169,7 @@ def test_goes_on_without_previews_when_one_does_not_fit(
     passes: list[int] = []
     hook = module_of(engine, "denoise").register_forward_pre_hook(lambda *_: passes.append(1))
     monkeypatch.setattr("tempera_engine.run.PREVIEW_SHARE", 1e9)
-    monkeypatch.setattr("tempera_diffusers.text_to_image.draw_preview", full)
+    monkeypatch.setattr("tempera_diffusers.image.image_renderer.draw_preview", full)
     try:
         ran = runs(engine, IMAGE, previews=True)
     finally:
@@ -179,8 +180,8 @@ def test_goes_on_without_previews_when_one_does_not_fit(
 def test_starts_over_without_going_back_when_the_state_cannot_be_kept(
     load: Any, runs: Any, full: Full, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tempera_diffusers import denoising
-    from tempera_diffusers.scheduler_state import UnserializableState
+    from tempera_diffusers.sampling import denoising
+    from tempera_diffusers.sampling.scheduler_state import UnserializableState
 
     def refuse(*_: Any) -> Any:
         raise UnserializableState("Scheduler.generator")

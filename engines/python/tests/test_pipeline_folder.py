@@ -47,14 +47,16 @@ def test_refuses_a_pipeline_that_the_engine_cannot_call(copy: Path) -> None:
     with pytest.raises(
         ValueError,
         match="names StableDiffusionPipeline; this engine has "
-        "QwenImagePipeline, WanPipeline, WanImageToVideo",
+        "QwenImagePipeline, .*, WanPipeline, WanImageToVideo",
     ):
         load(copy)
 
 
 def test_refuses_a_runner_that_the_pipeline_does_not_serve(copy: Path) -> None:
     with pytest.raises(
-        ValueError, match="QwenImagePipeline serves the runner text-to-image, but model.yaml names wan_video"
+        ValueError,
+        match="QwenImagePipeline serves the runner text-to-image and image-to-image, "
+        "but model.yaml names wan_video",
     ):
         load(copy, "wan_video")
 
@@ -111,7 +113,8 @@ def test_reports_all_faulty_parameters_together() -> None:
         "vaeTiling": 1,
         "threads": -1,
         "pixelsMax": "many",
-        "turbo": {"steps": 1, "guidanceScale": 1},
+        "recipes": "turbo",
+        "recipe": 1,
         "resolutions": {"480p": [832]},
         "warmUp": ["square"],
         "dtipe": "float16",

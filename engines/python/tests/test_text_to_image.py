@@ -98,16 +98,6 @@ def test_refuses_a_side_that_webp_does_not_have(engine: Any, runs: Any) -> None:
     ]
 
 
-def test_uses_the_turbo_settings_of_the_manifest(engine: Any, runs: Any) -> None:
-    ran = runs(engine, {**INPUT, "use_turbo": True})
-    assert ran.steps == list(range(1, 11))
-    message = (
-        "`use_turbo` selects 10 steps at a guidance of 1.2; "
-        "`num_inference_steps` and `guidance_scale` have no effect."
-    )
-    assert ran.logs == [("INFO", message)]
-
-
 @pytest.mark.parametrize(
     ("change", "messages"),
     [
@@ -150,6 +140,7 @@ def test_tells_what_has_no_effect(
         ({"seed": 1.5}, ["seed"], "int_type"),
         ({"output_format": "gif"}, ["output_format"], "literal_error"),
         ({"use_turbo": "yes"}, ["use_turbo"], "bool_type"),
+        ({"use_turbo": True}, ["use_turbo"], "feature_not_supported"),
         ({"loras": [{"path": "https://example.com/a.safetensors"}]}, ["loras", 0, "path"], "missing"),
     ],
 )

@@ -183,9 +183,9 @@ def test_logs_the_defaults_of_fal_that_it_does_not_support(text_engine: Any, run
         },
     )
     assert [message for _, message in ran.logs] == [
+        "This model computes every step; `acceleration` has no effect.",
         "This engine does not interpolate; `interpolator_model`, `num_interpolated_frames` and "
         "`adjust_fps_for_interpolation` have no effect: the video has 17 frames, 16 a second.",
-        "This engine computes every step; `acceleration` has no effect.",
         "This engine does not expand prompts; `enable_prompt_expansion` has no effect.",
     ]
 

@@ -3,6 +3,7 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { withAbort } from "../../../core/concurrency/with-abort.ts";
 import { LoraCache, type LoraSource } from "./lora-cache.ts";
 import { safetensors } from "./safetensors-file.ts";
 
@@ -77,15 +78,15 @@ describe("a cache of LoRA weights", () => {
   it("goes on fetching for the others when one gives up, and stops for none", async () => {
     let isAborted = false;
     let release = (): void => {};
+    const released = new Promise<void>((done) => {
+      release = done;
+    });
     const slow = source("slow", {
       fetch: async (path, _etag, signal) => {
         signal.addEventListener("abort", () => {
           isAborted = true;
         });
-        await new Promise<void>((done, stop) => {
-          release = done;
-          signal.addEventListener("abort", () => stop(signal.reason));
-        });
+        await withAbort(released, signal);
         await writeFile(path, WEIGHTS);
         return { file: { path, contentType: "", bytes: WEIGHTS.length, sha256: "slow" } };
       },
@@ -97,7 +98,18 @@ describe("a cache of LoRA weights", () => {
     expect(isAborted).toBe(false);
     release();
     await second;
-    const alone = provide(source("slow", { ...slow }), two.signal);
+    const never = new Promise<never>(() => {});
+    const alone = provide(
+      source("stuck", {
+        fetch: async (_path, _etag, signal) => {
+          signal.addEventListener("abort", () => {
+            isAborted = true;
+          });
+          return withAbort(never, signal);
+        },
+      }),
+      two.signal,
+    );
     two.abort(new Error("gave up too"));
     await expect(alone).rejects.toThrow("gave up too");
     await expect.poll(() => isAborted).toBe(true);

@@ -154,7 +154,7 @@ export const ENGINE_PROGRAMS: Record<string, EngineProgram> = {
   },
   diffusers: {
     ...pythonProgram("tempera_diffusers", ["CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH"]),
-    runners: ["text-to-image", "wan_video"],
+    runners: ["text-to-image", "image-to-image", "wan_video"],
   },
   stub: { ...bundledProgram("stub"), runners: ["stub"] },
 };

@@ -3,10 +3,11 @@
 import json
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import wraps
+from types import TracebackType
 from typing import Any
 
 import torch
@@ -15,8 +16,9 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from tempera_engine import EngineError, Run
 
-from .device_faults import is_memory_full
+from ..device_faults import is_memory_full
 from .scheduler_state import UnserializableState, read_state, write_state
+from .silent_network import silent
 
 JSON = "json"
 LATENTS = "latents"
@@ -50,12 +52,18 @@ def keeping_steps() -> Iterator[None]:
 
 class Denoising:
     """
-    Wraps one call of a pipeline, which gets a scheduler of its own for it:
+    Watches one call of a pipeline, which gets a scheduler of its own for it:
 
-        denoising = Denoising(run, pipeline, scheduler, draw)
-        pipeline(…, **denoising.arguments)
+        with Denoising(run, pipeline, scheduler, draw):
+            pipeline(…)
+
+    A resumed call runs its whole course, so that the pipeline itself makes its noise, its masks and its
+    images' latents again. The steps that were done before are answered without computing them: the networks
+    give zeros, and the scheduler gives the sample back as it is; the last of these steps gives the kept
+    latents, and the scheduler its kept state.
 
     :param draw: makes a preview of latents without the noise that is left in them; None for no previews
+    :param resumes: the state after a step is all that the next one needs
     """
 
     def __init__(
@@ -64,66 +72,69 @@ class Denoising:
         pipeline: Any,
         scheduler: Any,
         draw: Callable[[torch.Tensor], tuple[str, bytes]] | None,
+        *,
+        resumes: bool = True,
     ) -> None:
         self._run = run
+        self._pipeline = pipeline
+        self._own_scheduler = pipeline.scheduler
         self._scheduler = scheduler
-        self._device = pipeline._execution_device
         self._draw = draw
         self._estimate: Callable[[], torch.Tensor] | None = None
-        self._offers_checkpoints = True
-        self._resumed_step = 0
-        self._steps = 0
-        self._state: dict[str, Any] | None = None
-        self._tensors: dict[str, torch.Tensor] = {}
-        self.arguments: dict[str, Any] = {
-            "callback_on_step_end": self._step_done,
-            "callback_on_step_end_tensor_inputs": [LATENTS],
-        }
+        self._resumes = resumes
+        self._offers_checkpoints = resumes
+        self._step = 0
+        self._networks = ExitStack()
+        """Holds the networks silent until it is closed."""
         self._newest = _newest.get() or NewestStep()
-        if self._newest.state is None:
+        if resumes and self._newest.state is None:
             run.resume(self._read)
-        else:
-            self._resumed_step = self._newest.step
-            self._state, self._tensors = self._newest.state, self._newest.tensors
-        if self._state is not None:
-            self.arguments[LATENTS] = self._tensors[LATENTS]
-        pipeline.scheduler = scheduler
-        self._watch(scheduler)
+        self._resumed_step = self._newest.step
+
+    def __enter__(self) -> None:
+        self._watch(self._scheduler)
+        self._pipeline.scheduler = self._scheduler
+        if self._resumed_step > 0:
+            self._networks.enter_context(silent(self._pipeline))
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._networks.close()
+        self._pipeline.scheduler = self._own_scheduler
 
     def _watch(self, scheduler: Any) -> None:
-        """Wraps two methods of the scheduler. Pipelines inspect their signatures, which stay the same."""
-        own_set_timesteps, own_step = scheduler.set_timesteps, scheduler.step
-        all_timesteps: torch.Tensor | None = None
-
-        @wraps(own_set_timesteps)
-        def set_timesteps(*args: Any, **kwargs: Any) -> None:
-            nonlocal all_timesteps
-            own_set_timesteps(*args, **kwargs)
-            self._steps = len(scheduler.timesteps)
-            if self._state is not None:
-                read_state(scheduler, self._state, self._tensors, self._device)
-                # The pipeline iterates over the remaining timesteps …
-                all_timesteps = scheduler.timesteps
-                scheduler.timesteps = scheduler.timesteps[self._resumed_step :]
+        """Wraps the step of the scheduler. Pipelines inspect its signature, which stays the same."""
+        own_step = scheduler.step
 
         @wraps(own_step)
-        def step(*args: Any, **kwargs: Any) -> Any:
-            nonlocal all_timesteps
-            if all_timesteps is not None:
-                # … while the scheduler needs all of them: UniPC lowers its order towards the last ones.
-                scheduler.timesteps, all_timesteps = all_timesteps, None
+        def step(velocity: torch.Tensor, timestep: Any, sample: torch.Tensor, **options: Any) -> Any:
+            self._step += 1
+            if self._step <= self._resumed_step:
+                return (self._answer(sample),)
             if self._draw is not None:
-                self._estimate = _estimate_data(scheduler, *args)
-            return own_step(*args, **kwargs)
+                self._estimate = _estimate_data(scheduler, velocity, timestep, sample)
+            result = own_step(velocity, timestep, sample, **options)
+            self._step_done(self._step, result[0])
+            return result
 
-        scheduler.set_timesteps, scheduler.step = set_timesteps, step
+        scheduler.step = step
 
-    def _step_done(
-        self, _pipeline: Any, index: int, _timestep: Any, values: dict[str, torch.Tensor]
-    ) -> dict[str, torch.Tensor]:
-        """Called by the pipeline after each step. An exception ends the call before anything is decoded."""
-        step = self._resumed_step + index + 1
-        latents = values[LATENTS]
+    def _answer(self, sample: torch.Tensor) -> torch.Tensor:
+        """Returns the latents after a step that was done before."""
+        self._run.check()
+        if self._step < self._resumed_step:
+            return sample
+        self._networks.close()
+        kept = self._newest
+        read_state(self._scheduler, kept.state or {}, kept.tensors, sample.device)
+        return kept.tensors[LATENTS].to(sample.device)
+
+    def _step_done(self, step: int, latents: torch.Tensor) -> None:
+        """Reports a step. An exception ends the call before anything is decoded."""
         # The check also waits for the device, which may be steps behind, so that progress counts finished
         # steps.
         if not torch.isfinite(latents).all():
@@ -131,13 +142,14 @@ class Denoising:
                 "runner_server_error",
                 f"The latents contain no numbers after step {step}; the model may need another dtype.",
             )
+        steps = int(self._pipeline.num_timesteps)
         if step > self._newest.reported:
-            self._run.progress(step, self._steps)
+            self._run.progress(step, steps)
             self._newest.reported = step
         self._keep(step, latents)
-        if step == self._steps:
+        if step == steps:
             # The result itself follows.
-            return {}
+            return
         self._show(step)
         if self._offers_checkpoints:
             try:
@@ -148,9 +160,10 @@ class Denoising:
                     "WARN",
                     f"The scheduler's {attribute} cannot be stored; a retry will start from the beginning.",
                 )
-        return {}
 
     def _keep(self, step: int, latents: torch.Tensor) -> None:
+        if not self._resumes:
+            return
         try:
             state, tensors = self._snapshot(latents)
         except UnserializableState:
@@ -188,7 +201,6 @@ class Denoising:
             tensors[LATENTS]
         except (SafetensorError, KeyError, ValueError):
             raise ValueError("its tensors cannot be read") from None
-        self._resumed_step, self._state, self._tensors = step, state, tensors
         self._newest.reported = self._newest.step = step
         self._newest.state, self._newest.tensors = state, tensors
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 DERIVED = ("timesteps",)
-"""Computed by `set_timesteps`. In a resumed run it holds the remaining timesteps only."""
+"""Computed by `set_timesteps`, which a resumed run calls as well."""
 
 
 class UnserializableState(Exception):

@@ -1,0 +1,1 @@
+"""Images: reading and writing them, and the runners that make them."""

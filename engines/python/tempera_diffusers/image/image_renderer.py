@@ -1,0 +1,132 @@
+"""Calls a pipeline of Qwen-Image for a request and makes fal's output of what it gives."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from PIL import Image
+from tempera_engine import File, Run
+
+from ..adapters import Adapters, read_loras
+from ..fields import Fields, tell_of_cut
+from ..parameters import Parameters
+from ..recipes import Recipes
+from ..sampling import noise
+from ..sampling.denoising import Denoising
+from ..sampling.preview import draw_preview
+from .image_request import ImageRequest
+from .image_size import Size
+from .images import EXTENSIONS, to_bytes, write_image
+
+PROMPT_TOKENS_MAX = 1024
+"""Longest prompt that Qwen-Image's text encoder was trained with."""
+
+
+class ImageRenderer:
+    """
+    :param loaded: the pipeline of the folder; others that are called have the same networks
+    """
+
+    def __init__(self, loaded: Any, parameters: Parameters, recipes: Recipes) -> None:
+        self._loaded = loaded
+        self._parameters = parameters
+        self._recipes = recipes
+        self._adapters = Adapters(loaded, parameters.lorasKept)
+        self._adapters.add(recipes.loras)
+        self.multiple = int(loaded.vae_scale_factor) * 2
+        """Sides of rendered images are multiples of it: two by two latents form a token."""
+
+    def sibling(self, pipeline_class: Any) -> Any:
+        """Returns a pipeline of another class with the same networks."""
+        if type(self._loaded) is pipeline_class:
+            return self._loaded
+        made = pipeline_class(**self._loaded.components)
+        made.set_progress_bar_config(disable=True)
+        return made
+
+    def read(self, run: Run, fields: Fields, default_size: str | None = None) -> ImageRequest:
+        """Reads the fields that all endpoints have. Call `fields.check()` before the request is used."""
+        loras = read_loras(fields, run, self._loaded)
+        return ImageRequest.read(fields, self._parameters, self._recipes, loras, default_size)
+
+    def render(
+        self,
+        run: Run,
+        pipeline: Any,
+        request: ImageRequest,
+        size: Size,
+        rendered: Size,
+        **arguments: Any,
+    ) -> dict[str, Any]:
+        """
+        Returns the output, whose images are scaled to `size`.
+
+        :param rendered: the size of what the pipeline makes
+        :param arguments: of the pipeline, besides those that the request has
+        """
+        if rendered != size:
+            run.log("INFO", f"Rendered at {rendered[0]}x{rendered[1]}, scaled to {size[0]}x{size[1]}.")
+        request.tell(run)
+
+        def draw(packed: torch.Tensor) -> tuple[str, bytes]:
+            unpacked = pipeline._unpack_latents(packed, rendered[1], rendered[0], pipeline.vae_scale_factor)
+            return draw_preview(pipeline.vae, unpacked)
+
+        # With offloading, the decoder and the working network would move each other off the device at each
+        # preview.
+        draw_or_none = draw if self._parameters.offload == "none" else None
+        recipe = request.recipe
+        scheduler = recipe.scheduler_of(self._loaded.scheduler)
+        try:
+            with (
+                self._adapters.active(run, [*recipe.loras, *request.loras]),
+                recipe.caching([pipeline.transformer]),
+                Denoising(run, pipeline, scheduler, draw_or_none, resumes=recipe.cache is None),
+            ):
+                pixels = pipeline(
+                    prompt=request.prompt,
+                    negative_prompt=request.negative if request.guided else None,
+                    true_cfg_scale=request.guidance,
+                    num_inference_steps=request.steps,
+                    num_images_per_prompt=request.count,
+                    # Image i is what seed + i alone gives.
+                    generator=[noise.generator(request.seed + i) for i in range(request.count)],
+                    max_sequence_length=PROMPT_TOKENS_MAX,
+                    output_type="np",
+                    **arguments,
+                ).images
+        finally:
+            # An interrupted call leaves a network on the device.
+            self._loaded.maybe_free_model_hooks()
+        return write_output(run, request, size, [Image.fromarray(to_bytes(values)) for values in pixels])
+
+    def tell_of_cuts(self, run: Run, request: ImageRequest) -> None:
+        """Tells of prompts that pipelines cut, which are those that take no image for the text encoder."""
+        negative = request.negative if request.guided else ""
+        for name, prompt in (("prompt", request.prompt), ("negative_prompt", negative)):
+            # The pipeline puts a frame around the prompt, and drops its beginning.
+            text = self._loaded.prompt_template_encode.format(prompt)
+            tokens = len(self._loaded.tokenizer(text, verbose=False).input_ids)
+            dropped = int(self._loaded.prompt_template_encode_start_idx)
+            tell_of_cut(run, name, tokens - dropped, PROMPT_TOKENS_MAX)
+
+
+def write_output(
+    run: Run, request: ImageRequest, size: Size, images: Sequence[Image.Image]
+) -> dict[str, Any]:
+    """Sends the images, scaled to a size, and returns fal's output."""
+    files = []
+    for i, image in enumerate(images):
+        run.check()
+        scaled = image if image.size == size else image.resize(size, Image.Resampling.LANCZOS)
+        name = f"{request.seed + i}.{EXTENSIONS[request.format]}"
+        file = File(f"image/{request.format}", name, width=size[0], height=size[1])
+        artifact = run.artifact(file, write_image(scaled, request.format))
+        files.append({**artifact, "width": size[0], "height": size[1]})
+    return {
+        "images": files,
+        "timings": {"inference": round(run.seconds, 3)},
+        "seed": request.seed,
+        "has_nsfw_concepts": [False] * len(files),
+        "prompt": request.prompt,
+    }

@@ -1,0 +1,277 @@
+"""
+Recipes of a manifest (`parameters.recipes`): settings that fal's `use_turbo` and `acceleration` select, or
+that an endpoint such as `…/turbo` always has (`parameters.recipe`).
+"""
+
+import hashlib
+import inspect
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import diffusers
+from tempera_engine import InputFile
+
+from .adapters import NETWORKS, SCALE_MAX, Lora, networks_of
+from .fields import Fields, no_effect
+
+NAMES = ("turbo", "regular", "high")
+"""`turbo` is behind `use_turbo`; the others are values of `acceleration`."""
+
+SCHEDULERS = ("FlowMatchEulerDiscreteScheduler", "UniPCMultistepScheduler")
+
+CACHES = {
+    "first-block": "FirstBlockCacheConfig",
+    "taylor": "TaylorSeerCacheConfig",
+    "mag": "MagCacheConfig",
+}
+"""Step caches: the name in a manifest, and the configuration of diffusers that has its further settings."""
+
+LORA_TYPE = "application/octet-stream"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Settings that replace those of a request. What is None or empty is the request's, or the model's."""
+
+    name: str
+    steps: int | None = None
+    guidanceScale: float | None = None
+    guidanceScale2: float | None = None
+    """Guidance of Wan's expert for low noise."""
+    scheduler: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of the scheduler that differ from the folder's; `class` names another one."""
+    loras: tuple[Lora, ...] = ()
+    """Weights in the model's folder."""
+    cache: Any = None
+    """Configuration of a step cache. A run with one does not resume: its skipped passes leave no state."""
+
+    @property
+    def replaced(self) -> list[str]:
+        """The fields of an input that it replaces."""
+        values = {
+            "num_inference_steps": self.steps,
+            "guidance_scale": self.guidanceScale,
+            "guidance_scale_2": self.guidanceScale2,
+            "shift": self.scheduler.get("shift", self.scheduler.get("flow_shift")),
+        }
+        return [name for name, value in values.items() if value is not None]
+
+    def tell(self, fields: Fields) -> list[str]:
+        """Says which fields of an input it replaces, and what else its caller should know."""
+        given = [name for name in self.replaced if fields.given(name)]
+        remarks = [f"The recipe `{self.name}` sets its own values; {no_effect(*given)}."] if given else []
+        if self.cache is not None:
+            remarks.append(
+                f"The recipe `{self.name}` skips passes by a step cache: a retry starts from the beginning."
+            )
+        return remarks
+
+    def scheduler_of(self, scheduler: Any, **settings: Any) -> Any:
+        """Makes a scheduler of its own for a run. `settings` are those of the request."""
+        own = dict(self.scheduler)
+        kind = own.pop("class", None)
+        made = type(scheduler) if kind is None else getattr(diffusers, kind)
+        known = inspect.signature(made).parameters
+        requested = {name: value for name, value in settings.items() if name in known}
+        return made.from_config(scheduler.config, **{**requested, **own})
+
+    @contextmanager
+    def caching(self, networks: list[Any]) -> Iterator[None]:
+        """Answers passes from the cache while it is open, if the recipe has one."""
+        if self.cache is None:
+            yield
+            return
+        try:
+            for network in networks:
+                network.enable_cache(self.cache)
+            yield
+        finally:
+            for network in networks:
+                if network.is_cache_enabled:
+                    network.disable_cache()
+
+
+PLAIN = Recipe("")
+"""The request's own settings."""
+
+
+class Recipes:
+    """
+    The recipes of a model.
+
+    :param always: the recipe of every request, if the endpoint has one
+    """
+
+    def __init__(self, recipes: Mapping[str, Recipe], always: str = "") -> None:
+        if always and always not in recipes:
+            raise ValueError(f"parameters.recipe of model.yaml: there is no recipe {always!r} in `recipes`")
+        self._recipes = recipes
+        self._always = recipes.get(always)
+
+    @property
+    def loras(self) -> list[Lora]:
+        return [lora for recipe in self._recipes.values() for lora in recipe.loras]
+
+    def choose(self, fields: Fields, accelerations: Sequence[str]) -> tuple[Recipe, list[str]]:
+        """
+        Reads `use_turbo` and `acceleration`. Returns the recipe, and what the caller should know about it.
+
+        :param accelerations: the values of `acceleration`
+        """
+        turbo = fields.flag("use_turbo", False)
+        acceleration = fields.choice("acceleration", "none", accelerations)
+        accelerates = acceleration != "none"
+        if self._always is not None:
+            unused = [*(["use_turbo"] if turbo else []), *(["acceleration"] if accelerates else [])]
+            remarks = self._always.tell(fields)
+            if unused:
+                told = f"This endpoint always has the recipe `{self._always.name}`; {no_effect(*unused)}."
+                remarks.insert(0, told)
+            return self._always, remarks
+        if turbo:
+            recipe = self._recipes.get("turbo")
+            if recipe is None:
+                message = "This model has no recipe `turbo`; leave `use_turbo` off."
+                fields.fault(["use_turbo"], message, "feature_not_supported")
+                return PLAIN, []
+            remarks = recipe.tell(fields)
+            if accelerates:
+                remarks.insert(0, f"`use_turbo` selects a recipe; {no_effect('acceleration')}.")
+            return recipe, remarks
+        if not accelerates:
+            return PLAIN, []
+        recipe = self._recipes.get(acceleration)
+        if recipe is None:
+            return PLAIN, [f"This model computes every step; {no_effect('acceleration')}."]
+        return recipe, recipe.tell(fields)
+
+
+def read_recipes(given: Mapping[str, Any], pipeline: Any, folder: Path) -> dict[str, Recipe]:
+    """
+    Reads recipes, and tries on the loaded pipeline what they need. Raises a `ValueError` that names every
+    fault.
+    """
+    faults: list[str] = []
+    recipes = {}
+    for name, settings in given.items():
+        if name not in NAMES:
+            faults.append(f"{name}: there is no such recipe ({', '.join(NAMES)})")
+            continue
+        reading = _Reading(name, settings, pipeline, folder)
+        recipes[name] = reading.recipe()
+        faults += reading.faults
+    if faults:
+        raise ValueError(f"parameters.recipes of model.yaml: {'; '.join(faults)}")
+    return recipes
+
+
+class _Reading:
+    """Reads one recipe, and collects its faults."""
+
+    def __init__(self, name: str, settings: Any, pipeline: Any, folder: Path) -> None:
+        self.faults: list[str] = []
+        self._name = name
+        self._pipeline = pipeline
+        self._folder = folder
+        self._settings: Mapping[str, Any] = settings if isinstance(settings, Mapping) else {}
+        if not isinstance(settings, Mapping):
+            self._fault("", "should be a mapping such as { steps: 4, guidanceScale: 1 }")
+        for key in self._settings:
+            if key not in Recipe.__dataclass_fields__ or key == "name":
+                self._fault(f".{key}", "there is no such setting")
+
+    def recipe(self) -> Recipe:
+        return Recipe(
+            self._name,
+            steps=self._number("steps", 2, 1000, whole=True),
+            guidanceScale=self._number("guidanceScale", 0, 100),
+            guidanceScale2=self._number("guidanceScale2", 0, 100),
+            scheduler=self._scheduler(),
+            loras=tuple(self._loras()),
+            cache=self._cache(),
+        )
+
+    def _fault(self, key: str, text: str) -> None:
+        self.faults.append(f"{self._name}{key}: {text}")
+
+    def _number(self, key: str, low: float, high: float, *, whole: bool = False) -> Any:
+        value = self._settings.get(key)
+        if value is None:
+            return None
+        fits = isinstance(value, int) or (isinstance(value, float) and not whole and math.isfinite(value))
+        if isinstance(value, bool) or not fits or not low <= value <= high:
+            self._fault(f".{key}", f"{value!r} should be {'an integer' if whole else 'a number'} from {low} to {high}")
+            return None
+        return value
+
+    def _scheduler(self) -> Mapping[str, Any]:
+        given = self._settings.get("scheduler", {})
+        if not isinstance(given, Mapping):
+            self._fault(".scheduler", "should be a mapping such as { shift: 5 }")
+            return {}
+        kind = given.get("class")
+        if kind is not None and kind not in SCHEDULERS:
+            self._fault(".scheduler.class", f"{kind!r} should be one of {', '.join(SCHEDULERS)}")
+            return {}
+        made = type(self._pipeline.scheduler) if kind is None else getattr(diffusers, kind)
+        known = set(inspect.signature(made).parameters)
+        for key in set(given) - known - {"class"}:
+            self._fault(f".scheduler.{key}", f"{made.__name__} has no such setting")
+        return given
+
+    def _loras(self) -> Iterator[Lora]:
+        given = self._settings.get("loras", [])
+        if not isinstance(given, list):
+            self._fault(".loras", "should be a list such as [{ file: loras/turbo.safetensors }]")
+            return
+        for index, item in enumerate(given):
+            key = f".loras[{index}]"
+            if not isinstance(item, Mapping) or set(item) - {"file", "scale", "transformer"}:
+                self._fault(key, "should be { file, scale, transformer }")
+                continue
+            scale, wanted = item.get("scale", 1.0), item.get("transformer", "high")
+            if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 <= scale <= SCALE_MAX:
+                self._fault(f"{key}.scale", f"{scale!r} should be a number from 0 to {SCALE_MAX:g}")
+                continue
+            if wanted not in NETWORKS:
+                self._fault(f"{key}.transformer", f"{wanted!r} should be one of {', '.join(NETWORKS)}")
+                continue
+            file = self._file(key, item.get("file"))
+            if file is not None:
+                yield Lora(index, file, float(scale), _networks(self._pipeline, wanted))
+
+    def _file(self, key: str, name: Any) -> InputFile | None:
+        root = self._folder.resolve()
+        path = (root / name).resolve() if isinstance(name, str) and name else root
+        if not path.is_relative_to(root) or path.suffix != ".safetensors" or not path.is_file():
+            self._fault(f"{key}.file", f"{name!r} should name a .safetensors file in the model's folder")
+            return None
+        with path.open("rb") as opened:
+            digest = hashlib.file_digest(opened, "sha256").hexdigest()
+        return InputFile(path, LORA_TYPE, path.stat().st_size, digest)
+
+    def _cache(self) -> Any:
+        given = self._settings.get("cache")
+        if given is None:
+            return None
+        if not isinstance(given, Mapping) or given.get("kind") not in CACHES:
+            self._fault(".cache", f"should have a kind: one of {', '.join(CACHES)}")
+            return None
+        settings = {key: value for key, value in given.items() if key != "kind"}
+        networks = networks_of(self._pipeline)
+        try:
+            config = getattr(diffusers, CACHES[given["kind"]])(**settings)
+            with Recipe(self._name, cache=config).caching(networks):
+                return config
+        except Exception as error:
+            self._fault(".cache", f"this model cannot have it: {str(error).splitlines()[0]}")
+            return None
+
+
+def _networks(pipeline: Any, wanted: str) -> tuple[str, ...]:
+    present = tuple(name for name in NETWORKS["both"] if getattr(pipeline, name, None) is not None)
+    return NETWORKS[wanted] if len(present) > 1 else present

@@ -1,0 +1,1 @@
+"""Denoising by a pipeline of diffusers: its noise, its steps, its state, its previews."""
