@@ -22,7 +22,7 @@ import type { Config } from "../config/settings.ts";
 import { PeriodicTask } from "../core/concurrency/periodic-task.ts";
 import { steadyClock, systemClock } from "../core/operations/clock.ts";
 import { type CloseStack, closeOnFailure } from "../core/operations/close-stack.ts";
-import { ENGINE_RUNNERS } from "../gpu-workers/worker/process/engine-programs.ts";
+import { engineRunners } from "../gpu-workers/worker/process/engine-programs.ts";
 import { ownerBudgets } from "./configured/owner-budgets.ts";
 import { retentionPolicy } from "./configured/retention-policy.ts";
 import { fileSigning, outputUrls } from "./file-signing.ts";
@@ -128,7 +128,7 @@ async function adminPorts(parts: Parts, closing: CloseStack): Promise<AdminDepen
     webhookSources: (config.outbound.sources ?? "").split(",").flatMap((range) => range.trim() || []),
     temporalUiOrigins: temporalUiOrigins(config),
     clock: systemClock,
-    checkPackage: (content) => parts.packageThread.check(content, ENGINE_RUNNERS),
+    checkPackage: (content) => parts.packageThread.check(content, engineRunners(config.engines.programs)),
     checkSignature: signatureCheckOf(config),
     trustProxy: config.server.trustProxy,
   };

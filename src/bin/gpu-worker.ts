@@ -41,7 +41,7 @@ import {
   type EnginePoolOptions,
   type PoolStatus,
 } from "../gpu-workers/worker/pool/engine-pool.ts";
-import { ENGINE_PROGRAMS, withEnvironment } from "../gpu-workers/worker/process/engine-programs.ts";
+import { allPrograms, programFault, withEnvironment } from "../gpu-workers/worker/process/engine-programs.ts";
 import { PollScheduler } from "../gpu-workers/worker/scheduling/poll-scheduler.ts";
 import { createWorkerLog } from "../gpu-workers/worker/worker-log.ts";
 import { outputUrls } from "./file-signing.ts";
@@ -160,8 +160,11 @@ async function openPool(
   options: Pick<EnginePoolOptions, "findModel" | "device" | "budgetMiB" | "log">,
   closing: CloseStack,
 ): Promise<EnginePool> {
-  const cage = await openCage(config.engines.isolation);
-  logIsolation(cage, log);
+  const { cage, cages } = await openCages(config, log);
+  for (const [name, engine] of Object.entries(config.engines.programs ?? {})) {
+    const fault = programFault(name, engine);
+    if (fault) log.error({ engine: name }, fault);
+  }
   const sockets = await mkdtemp(join(tmpdir(), "tempera-"));
   closing.defer(() => rm(sockets, { recursive: true, force: true }));
   // Engines with a user of their own pass through it to their own folders, which are closed to one another.
@@ -179,12 +182,30 @@ async function openPool(
     crashes,
     trialDelayMs: config.worker.trialSeconds * 1000,
     cage,
-    programs: withEnvironment(ENGINE_PROGRAMS, environment),
+    cages,
+    programs: withEnvironment(allPrograms(config.engines.programs), environment),
     folder: sockets,
     workerName: identity,
   });
   closing.defer(() => pool[Symbol.asyncDispose]());
   return pool;
+}
+
+/** Opens the cage of all engines, and those of the engines that are isolated in another way. */
+async function openCages(
+  { engines }: Parts["config"],
+  log: Log,
+): Promise<Pick<EnginePoolOptions, "cage"> & { cages: Map<string, Cage | undefined> }> {
+  const cage = await openCage(engines.isolation);
+  logIsolation(cage, log);
+  const cages = new Map<string, Cage | undefined>();
+  for (const [name, { isolation = engines.isolation }] of Object.entries(engines.programs ?? {})) {
+    if (isolation === engines.isolation) continue;
+    const setting = `engines.programs.${name}.isolation`;
+    cages.set(name, await openCage(isolation, undefined, setting));
+    log.info({ engine: name }, `${setting} is ${isolation}; that of all engines is ${engines.isolation}`);
+  }
+  return { cage, cages };
 }
 
 /** Logs in one line what isolates the engines, and what this host does not permit. */

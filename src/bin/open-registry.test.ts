@@ -1,4 +1,5 @@
 import { expect, it } from "vitest";
+import { loadConfig } from "../config/load-config.ts";
 import type { Registry } from "../registry/registry.ts";
 import { warnOfMissingCalls, warnOfSlips } from "./open-registry.ts";
 
@@ -37,7 +38,8 @@ it("warns of what `tempera models check` refuses", () => {
     ],
   } as unknown as Registry;
   const warnings: string[] = [];
-  warnOfSlips(registry, { warn: (_: object, message: string) => void warnings.push(message) });
+  const log = { warn: (_: object, message: string) => void warnings.push(message) };
+  warnOfSlips(registry, loadConfig({}), log);
   expect(warnings).toEqual([
     'acme/echo 1.0.0: model.yaml: /engine "stubb" is no engine; did you mean "stub"?',
   ]);

@@ -4,7 +4,7 @@ import { findNearestName } from "../core/errors/nearest-name.ts";
 import { isTestModel } from "../core/models/test-models.ts";
 import { parseTrustedKeys } from "../core/models/trusted-keys.ts";
 import type { Log } from "../core/operations/log.ts";
-import { ENGINE_RUNNERS } from "../gpu-workers/worker/process/engine-programs.ts";
+import { engineRunners } from "../gpu-workers/worker/process/engine-programs.ts";
 import { codePipeline } from "../registry/code-pipeline.ts";
 import { createSignatureCheck, type SignatureCheck } from "../registry/packages/package-signature.ts";
 import { reviewModel } from "../registry/packages/review-model.ts";
@@ -38,10 +38,15 @@ export function warnOfMissingCalls(
 }
 
 /** Warns of what is valid in the models folder and most likely a slip, as `tempera models check` does. */
-export function warnOfSlips(registry: Pick<Registry, "list">, log: Pick<Log, "warn">): void {
+export function warnOfSlips(
+  registry: Pick<Registry, "list">,
+  { engines }: Pick<Config, "engines">,
+  log: Pick<Log, "warn">,
+): void {
+  const runners = engineRunners(engines.programs);
   for (const model of registry.list()) {
     const { endpoint, version } = model;
-    for (const slip of reviewModel(model, ENGINE_RUNNERS))
+    for (const slip of reviewModel(model, runners))
       log.warn({ endpoint, version }, `${endpoint} ${version}: ${slip}`);
   }
 }

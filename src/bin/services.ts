@@ -191,7 +191,7 @@ function joinDatabase(
       });
       opened.defer(() => registry[Symbol.asyncDispose]());
       warnOfMissingCalls(registry, log);
-      warnOfSlips(packages, log);
+      warnOfSlips(packages, config, log);
       const close = () => opened[Symbol.asyncDispose]();
       closing.defer(close);
       return { stores, registry, keyHashes, [Symbol.asyncDispose]: close };

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { isAlias, isMap, isScalar, LineCounter, type YAMLMap } from "yaml";
 import { parseBoundedYaml } from "../core/json/bounded-yaml.ts";
 import { nearestName } from "./nearest-name.ts";
-import { CONFIG_FILE_ENV, SETTINGS } from "./settings.ts";
+import { CONFIG_FILE_ENV, SETTINGS, type Setting } from "./settings.ts";
 
 /** The value that a file gives for one setting. */
 export interface FileValue {
@@ -116,7 +116,8 @@ function readSection(
   values: Map<string, FileValue>,
   faults: string[],
 ): void {
-  const settings = Object.keys(SETTINGS[group as keyof typeof SETTINGS]);
+  const table: Record<string, Setting<unknown>> = SETTINGS[group as keyof typeof SETTINGS];
+  const settings = Object.keys(table);
   for (const { key } of section.items) {
     const name = nameOf(key);
     if (!settings.includes(name)) {
@@ -124,8 +125,16 @@ function readSection(
       continue;
     }
     const raw = content[name];
-    if (raw !== undefined && raw !== null) values.set(`${group}.${name}`, { raw, at: at(key) });
+    if (raw === undefined || raw === null) continue;
+    const former = table[name]?.joined && values.get(`${group}.${name}`)?.raw;
+    values.set(`${group}.${name}`, { raw: joinedWith(former, raw), at: at(key) });
   }
+}
+
+/** Adds the names of a mapping to those of a former file; a later one wins. */
+function joinedWith(former: unknown, raw: unknown): unknown {
+  const isMapping = (value: unknown) => typeof value === "object" && value !== null && !Array.isArray(value);
+  return isMapping(former) && isMapping(raw) ? { ...(former as object), ...(raw as object) } : raw;
 }
 
 const isEmpty = (node: unknown): boolean => isScalar(node) && node.value === null;

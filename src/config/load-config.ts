@@ -97,10 +97,11 @@ function conflictsOf({ server }: Partial<Config>, sources: Map<string, string>):
 function faultOf(
   { raw, at }: Found,
   path: string,
-  { secret }: Setting<unknown>,
+  { secret, joined }: Setting<unknown>,
   issues: { message: string }[],
 ): string {
-  const shown = secret ? "" : ` (is ${JSON.stringify(raw)})`;
+  // The faults of a mapping name the value that is at fault, and need not show the rest.
+  const shown = secret || joined ? "" : ` (is ${JSON.stringify(raw)})`;
   return `${at}: ${path}: ${issues.map(({ message }) => message).join("; ")}${shown}`;
 }
 

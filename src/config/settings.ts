@@ -4,11 +4,13 @@
  * (tested).
  */
 import { z } from "zod";
+import { ISOLATIONS } from "../core/engines/configured-engine.ts";
 import { parseEngineEnvironment } from "../core/engines/engine-environment.ts";
 import { LIMITS } from "../core/limits.ts";
 import { parseTrustedKeys } from "../core/models/trusted-keys.ts";
 import { parseAllowedPrivate } from "../core/operations/address-policy.ts";
 import { PAYLOAD_BINDINGS, parsePayloadKeys } from "../core/operations/payload-keys.ts";
+import { engineProgramsSchema } from "./engine-programs.ts";
 
 export interface Setting<T> {
   env: string;
@@ -23,6 +25,8 @@ export interface Setting<T> {
   fromFile?: true;
   /** A change in a configuration file takes effect at once; a setting without this mark needs a restart. */
   live?: true;
+  /** A mapping: what a later file has is added to what a former one has, by name. */
+  joined?: true;
 }
 
 const setting = <T>(
@@ -30,7 +34,7 @@ const setting = <T>(
   schema: z.ZodType<T>,
   fallback: NoInfer<T>,
   description: string,
-  options: Pick<Setting<T>, "unit" | "secret" | "fromFile" | "live"> = {},
+  options: Pick<Setting<T>, "unit" | "secret" | "fromFile" | "live" | "joined"> = {},
 ): Setting<T> => ({
   env,
   schema,
@@ -490,7 +494,7 @@ export const SETTINGS = {
   engines: {
     isolation: setting(
       "TEMPERA_ENGINE_ISOLATION",
-      z.enum(["required", "best-effort", "off"], "must be required, best-effort or off"),
+      z.enum(ISOLATIONS, "must be required, best-effort or off"),
       "best-effort",
       "Isolation of engines from the rest of the machine, of which each host permits some layers. " +
         "`best-effort` uses those, and logs what is missing; `required` does not start without all of " +
@@ -502,6 +506,14 @@ export const SETTINGS = {
       undefined,
       "Variables of this GPU worker's environment that its engines get, separated by commas, such as " +
         "`PYTORCH_ALLOC_CONF,NCCL_DEBUG,OMP_NUM_THREADS,HF_HOME`. No secrets: they run other people's code.",
+    ),
+    programs: setting(
+      "TEMPERA_ENGINE_PROGRAMS",
+      engineProgramsSchema,
+      undefined,
+      "Engines beside the built-in ones, by the name that a manifest gives in `engine:` (see above); " +
+        "in the environment, as JSON. Files of the configuration add to one another's.",
+      { joined: true },
     ),
   },
   worker: {

@@ -23,7 +23,12 @@ const input = (properties: object) => ({ input: { type: "object", properties }, 
 describe("the review of a model", () => {
   it.each<[string, object, string]>([
     ["an engine", { engine: "onx" }, 'model.yaml: /engine "onx" is no engine; did you mean "onnx"?'],
-    ["an engine like none", { engine: "triton" }, 'model.yaml: /engine "triton" is no engine (onnx, stub)'],
+    [
+      "an engine like none",
+      { engine: "triton" },
+      'model.yaml: /engine "triton" is no engine (onnx, stub); ' +
+        "name its program in engines.programs of the configuration",
+    ],
     [
       "a runner",
       { runner: "text_to_image" },

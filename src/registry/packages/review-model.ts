@@ -29,16 +29,19 @@ export function reviewModel(model: Reviewed, engines: EngineRunners): string[] {
 
 function engineFaults({ engine, runner }: Reviewed, engines: EngineRunners): string[] {
   if (!Object.hasOwn(engines, engine))
-    return [`model.yaml: /engine "${engine}" is no engine${hint(engine, Object.keys(engines))}`];
+    return [
+      `model.yaml: /engine "${engine}" is no engine` +
+        hint(engine, Object.keys(engines), "; name its program in engines.programs of the configuration"),
+    ];
   const runners = engines[engine];
   if (!runners || runners.includes(runner)) return [];
   return [`model.yaml: /runner "${runner}" is no runner of the engine ${engine}${hint(runner, runners)}`];
 }
 
-/** Names the nearest name, or else all. */
-const hint = (name: string, names: readonly string[]): string => {
+/** Names the nearest name, or else all, with the remedy. */
+const hint = (name: string, names: readonly string[], remedy = ""): string => {
   const nearest = findNearestName(name, names);
-  return nearest ? `; did you mean "${nearest}"?` : ` (${names.join(", ")})`;
+  return nearest ? `; did you mean "${nearest}"?` : ` (${names.join(", ")})${remedy}`;
 };
 
 /** Words of JSON Schema whose value is one schema, a list of them, and a table of them. */

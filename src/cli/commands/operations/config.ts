@@ -17,9 +17,16 @@ export function addConfigCommands(program: Command): void {
       const shown = showConfig(process.env, set);
       if (json) return void process.stdout.write(`${writeJson(shown)}\n`);
       const rows = shown.map(({ setting, value, unit, source }) => {
-        const text = value === null ? "" : Array.isArray(value) ? value.join(",") : String(value);
+        const text = textOf(value);
         return [setting, unit && text ? `${text} ${unit}` : text, source];
       });
       process.stdout.write(`${table(["SETTING", "VALUE", "SOURCE"], rows)}\n`);
     });
+}
+
+/** Words a value: a list with commas, a mapping as JSON. */
+function textOf(value: unknown): string {
+  if (value === null) return "";
+  if (Array.isArray(value)) return value.join(",");
+  return typeof value === "object" ? writeJson(value) : String(value);
 }

@@ -6,6 +6,7 @@ import {
   isolationFinding,
   originFinding,
   platformFinding,
+  programFindings,
   serviceFindings,
 } from "./doctor.ts";
 
@@ -118,4 +119,26 @@ test("names the layers of isolation that a host lacks, with the remedy", () => {
   expect(isolationFinding(lacking, false)).toEqual({ state: "note", ...found });
   expect(isolationFinding(lacking, true)).toEqual({ state: "missing", ...found });
   expect(isolationFinding({ layers, missing: [] }, true)).toMatchObject({ state: "ok" });
+});
+
+test("names the engines of the configuration, and a program that is missing on this machine", () => {
+  const engine = { args: [], environment: [], readable: [], devices: [] };
+  const found = programFindings({
+    node: { ...engine, command: process.execPath, args: ["/opt/engine.mjs"] },
+    gone: { ...engine, command: "/no/such/engine" },
+    closed: { ...engine, command: import.meta.filename },
+  });
+  expect(found).toEqual([
+    { state: "ok", message: `node: ${process.execPath} /opt/engine.mjs` },
+    {
+      state: "note",
+      message: "engines.programs.gone.command: /no/such/engine is no file on this machine",
+      remedy: "install the engine, or correct the path",
+    },
+    {
+      state: "note",
+      message: `engines.programs.closed.command: ${import.meta.filename} is not executable`,
+      remedy: "`chmod +x` it, or name its interpreter as the command",
+    },
+  ]);
 });

@@ -10,6 +10,7 @@ import type { HealthView } from "../../../api/health/routes.ts";
 import { openRegistry } from "../../../bin/open-registry.ts";
 import { loadConfig } from "../../../config/load-config.ts";
 import type { Config } from "../../../config/settings.ts";
+import type { ConfiguredEngines } from "../../../core/engines/configured-engine.ts";
 import { writeJson } from "../../../core/json/exact-json.ts";
 import { isTestModel, TEST_MODELS_REMEDY } from "../../../core/models/test-models.ts";
 import { SERVICE_NAMES } from "../../../core/operations/process-health.ts";
@@ -22,6 +23,7 @@ import {
   probeLayers,
 } from "../../../gpu-workers/worker/cage/probe-layers.ts";
 import { memoryBudget } from "../../../gpu-workers/worker/pool/device.ts";
+import { programFault } from "../../../gpu-workers/worker/process/engine-programs.ts";
 
 interface Finding {
   check: string;
@@ -51,6 +53,7 @@ const CHECKS: Record<string, Check> = {
   models: checkModels,
   device: checkDevice,
   isolation: checkIsolation,
+  "engine programs": async ({ engines }) => programFindings(engines.programs),
   "data folder": checkDataFolder,
   Temporal: checkTemporal,
   PostgreSQL: checkPostgres,
@@ -152,6 +155,16 @@ async function checkIsolation({ engines }: Config): Promise<Result> {
       remedy: "set TEMPERA_ENGINE_ISOLATION=best-effort, unless another program isolates the GPU worker",
     };
   return isolationFinding(await probeLayers(), engines.isolation === "required");
+}
+
+/** Names the engines of the configuration. One whose program is missing here may be on another machine. */
+export function programFindings(configured: ConfiguredEngines = {}): Result[] {
+  return Object.entries(configured).map(([name, engine]) => {
+    const fault = programFault(name, engine);
+    if (!fault) return { state: "ok", message: `${name}: ${[engine.command, ...engine.args].join(" ")}` };
+    const [message = fault, remedy] = fault.split("; ");
+    return { state: "note", message, ...(remedy && { remedy }) };
+  });
 }
 
 /** Words which layers of isolation this host has; a missing one is an obstacle where it is required. */

@@ -9,6 +9,7 @@
 import { randomInt } from "node:crypto";
 import { chmod, chown, mkdir, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import type { Isolation } from "../../../core/engines/configured-engine.ts";
 import { TemperaError } from "../../../core/errors/tempera-error.ts";
 import { writeJson } from "../../../core/json/exact-json.ts";
 import { LIMITS } from "../../../core/limits.ts";
@@ -27,8 +28,6 @@ import {
 import { enterCommand } from "./enter-cage.ts";
 import { LentFiles } from "./lent-files.ts";
 import { type MissingLayer, probeLayers } from "./probe-layers.ts";
-
-export type Isolation = "required" | "best-effort" | "off";
 
 /** An engine to enclose: the program and what it is started for. */
 export interface EngineToEnclose {
@@ -133,7 +132,7 @@ export class Cage {
       ],
       ...folders,
       scratchBytes: LIMITS.engineScratchBytesMax,
-      devices: gpu.devices,
+      devices: [...new Set([...gpu.devices, ...(own.devices ?? [])])],
       namespaces,
       landlock,
       seccomp,
@@ -186,17 +185,22 @@ function closedFile(path: string): string {
 }
 
 /**
- * Opens the cage of a GPU worker; `undefined` when isolation is off. Rejects when it is required and a layer
- * is missing.
+ * Opens the cage of a GPU worker, or of one of its engines; `undefined` when isolation is off. Rejects when
+ * it is required and a layer is missing.
+ *
+ * @param setting names the setting that says so
  */
-export async function openCage(isolation: Isolation, probe = probeLayers): Promise<Cage | undefined> {
+export async function openCage(
+  isolation: Isolation,
+  probe = probeLayers,
+  setting = "engines.isolation",
+): Promise<Cage | undefined> {
   if (isolation === "off") return undefined;
   const probed = await probe();
   if (isolation === "required" && probed.missing.length > 0) {
     const missing = probed.missing.map(({ layer, reason, remedy }) => `${layer} (${reason}): ${remedy}`);
     throw new Error(
-      `engines.isolation is required, and this host lacks ${missing.join("; ")}. ` +
-        "Or set TEMPERA_ENGINE_ISOLATION=best-effort.",
+      `${setting} is required, and this host lacks ${missing.join("; ")}. Or set it to best-effort.`,
     );
   }
   return new Cage(isolation, probed);

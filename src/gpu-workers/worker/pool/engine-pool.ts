@@ -72,6 +72,8 @@ export interface EnginePoolOptions {
   budgetMiB?: number;
   /** Isolates the engines. @default isolation is off */
   cage?: Cage | undefined;
+  /** Cages of the engines that are isolated in another way, by their name; `undefined`: not at all. */
+  cages?: ReadonlyMap<string, Cage | undefined>;
   /** Requests that were on crashed engines. @default this pool remembers by itself, and limits no owner */
   crashes?: CrashLedger;
   /** Pause before an unhealthy model is tried again. @default 30 s */
@@ -361,8 +363,9 @@ export class EnginePool implements Engines, SessionEngines, AsyncDisposable {
     socket: string,
     memory: MemoryReservation,
   ): Promise<EngineProcess> {
-    const { workerName, device, cage, log } = this.#options;
+    const { workerName, device, cages, log } = this.#options;
     const { model } = entry;
+    const cage = cages?.has(model.engine) ? cages.get(model.engine) : this.#options.cage;
     const startedMs = Date.now();
     const begunMs = performance.now();
     try {
@@ -521,7 +524,8 @@ function programOf(programs: Record<string, EngineProgram>, model: ModelVersion)
   const program = Object.hasOwn(programs, model.engine) ? programs[model.engine] : undefined;
   if (program) return program;
   throw unavailable(
-    `There is no engine "${model.engine}", which the manifest of ${model.endpoint} ${model.version} names.`,
+    `There is no engine "${model.engine}", which the manifest of ${model.endpoint} ${model.version} names; ` +
+      "add it to engines.programs of the configuration of this GPU worker.",
   );
 }
 

@@ -1,12 +1,20 @@
-/** The engines that a GPU worker can start: maps `engine:` of a manifest to the program that serves it. */
+/**
+ * The engines that a GPU worker can start: maps `engine:` of a manifest to the program that serves it, a
+ * built-in one (`ENGINE_PROGRAMS`) or one of the configuration.
+ */
 import { execFile, spawn } from "node:child_process";
-import { existsSync } from "node:fs";
+import { accessSync, constants, existsSync, statSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
-import { dirname, isAbsolute, join, resolve } from "node:path";
+import { basename, dirname, isAbsolute, join, resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { promisify } from "node:util";
+import type {
+  BUILT_IN_ENGINES,
+  ConfiguredEngine,
+  ConfiguredEngines,
+} from "../../../core/engines/configured-engine.ts";
 import { parseJson } from "../../../core/json/exact-json.ts";
 
 export interface EngineProgram {
@@ -28,6 +36,8 @@ export interface IsolatedProgram {
   command?: readonly [string, ...string[]];
   /** Files and folders that it reads and executes, besides those of the system and of its model. */
   readable: readonly string[];
+  /** Device files that it opens, besides those of the worker's GPU. */
+  devices?: readonly string[];
   /** Variables that it needs in addition. */
   environment?: Record<string, string>;
 }
@@ -133,21 +143,23 @@ async function isolatedPython(engines: string, module: string): Promise<Isolated
   const contract = fileURLToPath(new URL("../../contract", import.meta.url));
   const own = [engines, contract, ...(module.endsWith(".py") ? [dirname(resolve(module))] : [])];
   try {
-    const python = process.env.TEMPERA_PYTHON || "python3";
-    const { stdout } = await promisify(execFile)(python, ["-c", PYTHON_PATHS], {
-      env: { PATH: process.env.PATH },
-    });
-    const [executable = python, ...folders] = parseJson(stdout) as string[];
-    return {
-      readable: [...own, executable, ...folders.filter((folder) => isAbsolute(folder))],
-      environment: { TEMPERA_PYTHON: executable },
-    };
+    const { executable, readable } = await pythonPaths(process.env.TEMPERA_PYTHON || "python3");
+    return { readable: [...own, ...readable], environment: { TEMPERA_PYTHON: executable } };
   } catch {
     return { readable: own };
   }
 }
 
-export const ENGINE_PROGRAMS: Record<string, EngineProgram> = {
+/** Asks an interpreter for its own path, and for that and the folders that it reads. */
+async function pythonPaths(python: string): Promise<{ executable: string; readable: string[] }> {
+  const { stdout } = await promisify(execFile)(python, ["-c", PYTHON_PATHS], {
+    env: { PATH: process.env.PATH },
+  });
+  const [executable = python, ...folders] = parseJson(stdout) as string[];
+  return { executable, readable: [executable, ...folders.filter((folder) => isAbsolute(folder))] };
+}
+
+export const ENGINE_PROGRAMS: Record<(typeof BUILT_IN_ENGINES)[number], EngineProgram> = {
   onnx: {
     ...bundledProgram("onnx", ["CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH"]),
     runners: ["text-to-image", "image-to-image", "video_to_audio", "wan_video"],
@@ -159,34 +171,84 @@ export const ENGINE_PROGRAMS: Record<string, EngineProgram> = {
   stub: { ...bundledProgram("stub"), runners: ["stub"] },
 };
 
+/** Variables that say which GPUs an engine has, and where its libraries are. */
+const GPU_VARIABLES = ["CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH"];
+
 /**
- * Hands all engines further variables of the GPU worker's environment. An isolated engine may read the folder
- * or file that one of them names by an absolute path.
+ * Makes the program of an engine of the configuration. When it is isolated, it may read what the
+ * configuration lists, the folders that its variables name and, of a Python, the folders of its packages.
  */
+function configuredProgram(engine: ConfiguredEngine): EngineProgram {
+  const { command, args, environment, readable, devices, runners } = engine;
+  const isPython = /^python[\d.]*$/.test(basename(command));
+  const program: EngineProgram = {
+    command: [command, ...args],
+    environment: GPU_VARIABLES,
+    isolated: async () => {
+      // A Python that does not start fails when it is isolated too, where its output is read.
+      const packages = isPython ? await pythonPaths(command).catch(() => undefined) : undefined;
+      return { readable: [...readable, ...(packages?.readable ?? [])], devices };
+    },
+    ...(runners && { runners }),
+  };
+  return withVariables(program, environment);
+}
+
+/** The built-in engines and those of the configuration, by the name that a manifest gives. */
+export function allPrograms(configured: ConfiguredEngines = {}): Record<string, EngineProgram> {
+  const own = Object.entries(configured).map(([name, engine]) => [name, configuredProgram(engine)] as const);
+  return { ...Object.fromEntries(own), ...ENGINE_PROGRAMS };
+}
+
+/**
+ * Finds a reason why the program of an engine cannot be started on this machine, with the remedy; `undefined`
+ * when there is none.
+ */
+export function programFault(
+  name: string,
+  { command }: Pick<ConfiguredEngine, "command">,
+): string | undefined {
+  const setting = `engines.programs.${name}.command: ${command}`;
+  if (!statSync(command, { throwIfNoEntry: false })?.isFile())
+    return `${setting} is no file on this machine; install the engine, or correct the path`;
+  try {
+    accessSync(command, constants.X_OK);
+    return undefined;
+  } catch {
+    return `${setting} is not executable; \`chmod +x\` it, or name its interpreter as the command`;
+  }
+}
+
+/** Hands all engines further variables of the GPU worker's environment; see `withVariables`. */
 export function withEnvironment(
   programs: Record<string, EngineProgram>,
   names: readonly string[],
 ): Record<string, EngineProgram> {
-  if (names.length === 0) return programs;
-  return Object.fromEntries(
-    Object.entries(programs).map(([name, program]) => [
-      name,
-      {
-        ...program,
-        environment: [...(program.environment ?? []), ...names],
-        isolated: async (environment) => {
-          const own = (await program.isolated?.(environment)) ?? { readable: [] };
-          const values = names.flatMap((variable) => environment[variable] ?? []);
-          // The root would open everything.
-          const paths = values.filter((value) => isAbsolute(value) && resolve(value) !== "/");
-          return { ...own, readable: [...own.readable, ...paths] };
-        },
-      } satisfies EngineProgram,
-    ]),
-  );
+  const extended = Object.entries(programs).map(([name, program]) => [name, withVariables(program, names)]);
+  return Object.fromEntries(extended);
+}
+
+/**
+ * Hands an engine further variables of the GPU worker's environment. An isolated engine may read the folders
+ * and files that one of them names by absolute paths, with colons between them.
+ */
+function withVariables(program: EngineProgram, names: readonly string[]): EngineProgram {
+  if (names.length === 0) return program;
+  return {
+    ...program,
+    environment: [...(program.environment ?? []), ...names],
+    isolated: async (environment) => {
+      const own = (await program.isolated?.(environment)) ?? { readable: [] };
+      const values = names.flatMap((variable) => environment[variable]?.split(":") ?? []);
+      // The root would open everything.
+      const paths = values.filter((value) => isAbsolute(value) && resolve(value) !== "/");
+      return { ...own, readable: [...own.readable, ...paths] };
+    },
+  };
 }
 
 /** The runners of each engine, by the engine's name; `undefined` where they are not known. */
-export const ENGINE_RUNNERS: Record<string, readonly string[] | undefined> = Object.fromEntries(
-  Object.entries(ENGINE_PROGRAMS).map(([name, { runners }]) => [name, runners]),
-);
+export function engineRunners(configured?: ConfiguredEngines): Record<string, readonly string[] | undefined> {
+  const programs = Object.entries(allPrograms(configured));
+  return Object.fromEntries(programs.map(([name, { runners }]) => [name, runners]));
+}
