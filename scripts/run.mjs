@@ -32,6 +32,7 @@ const TASKS = {
   "lock:python": ["scripts/lock-python.mjs"],
   sbom: ["scripts/sbom.mjs"],
   "schemas:types": ["scripts/schema-types.ts"],
+  "schemas:manifest": ["src/cli/schemas-manifest.ts"],
   "schemas:openapi": ["src/cli/schemas-openapi.ts"],
   start: ["src/bin/all-in-one.ts"],
   tempera: ["src/cli/tempera.ts"],

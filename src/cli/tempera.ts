@@ -21,6 +21,7 @@ import { addRolloutCommands } from "./commands/models/rollouts.ts";
 import { addWorkerCommands } from "./commands/models/workers.ts";
 import { addAuditCommands } from "./commands/operations/audit.ts";
 import { addConfigCommands } from "./commands/operations/config.ts";
+import { addInitCommands } from "./commands/operations/init.ts";
 import { addRetentionCommands } from "./commands/operations/retention.ts";
 import { addSigningKeyCommands } from "./commands/operations/signing-keys.ts";
 import { addTlsCommands } from "./commands/operations/tls.ts";
@@ -94,6 +95,7 @@ addRetentionCommands(program, connect);
 addAuditCommands(program, connect);
 addTlsCommands(program);
 addConfigCommands(program);
+addInitCommands(program);
 program
   .command("doctor")
   .description("check everything that the platform needs, and show how to fix what is missing")

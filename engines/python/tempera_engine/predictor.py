@@ -48,6 +48,9 @@ from .serve import serve
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
+FILE_MARK = "x-tempera-file"
+"""Marks a file of an input until the names of fields have been checked."""
+
 
 def _fetched(value: Any, info: ValidationInfo) -> InputFile:
     run = info.context
@@ -58,7 +61,7 @@ def _fetched(value: Any, info: ValidationInfo) -> InputFile:
 
 
 FileInput = Annotated[
-    InputFile, PlainValidator(_fetched), WithJsonSchema({"type": "string", "x-tempera-file": True})
+    InputFile, PlainValidator(_fetched), WithJsonSchema({"type": "string", FILE_MARK: True})
 ]
 """
 A file that the caller names by its URL; `predict` gets it fetched. The field's name ends in `_url`, or in
@@ -226,7 +229,16 @@ def _public(schema: dict[str, Any], title: str) -> dict[str, Any]:
     properties = schema.get("properties")
     if schema.get("type") != "object" or not isinstance(properties, dict):
         raise TypeError(f"{title} must be a class with fields; annotate `predict` with a dataclass.")
-    return {"$schema": DIALECT, **schema, "title": title, "x-fal-order-properties": list(properties)}
+    head = {"$schema": DIALECT, "title": title, "x-fal-order-properties": list(properties)}
+    return {**head, **_unmarked({**schema, "title": title})}
+
+
+def _unmarked(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_unmarked(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {key: _unmarked(value) for key, value in schema.items() if key != FILE_MARK}
 
 
 def _misnamed(schema: Any, name: str = "", path: str = "") -> Iterator[str]:
@@ -236,7 +248,7 @@ def _misnamed(schema: Any, name: str = "", path: str = "") -> Iterator[str]:
             yield from _misnamed(item, name, path)
     if not isinstance(schema, Mapping):
         return
-    if schema.get("x-tempera-file") and not name.endswith(("_url", "_urls")):
+    if schema.get(FILE_MARK) and not name.endswith(("_url", "_urls")):
         yield path or "the whole"
     for key, value in schema.items():
         if key in ("properties", "$defs") and isinstance(value, Mapping):

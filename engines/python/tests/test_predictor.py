@@ -92,8 +92,7 @@ def test_the_schemas_follow_from_the_types(tmp_path: Path) -> None:
     assert schemas["input"]["required"] == ["text_url"]
     assert schemas["input"]["x-fal-order-properties"] == ["text_url", "mode", "times", "size", "more_urls"]
     fields = schemas["input"]["properties"]
-    assert fields["text_url"]["type"] == "string"
-    assert fields["text_url"]["description"] == "The text."
+    assert fields["text_url"] == {"title": "Text Url", "type": "string", "description": "The text."}
     assert fields["mode"]["enum"] == ["loud", "quiet"]
     assert (fields["times"]["minimum"], fields["times"]["maximum"], fields["times"]["default"]) == (1, 3, 1)
     assert schemas["output"]["properties"]["file"]["required"] == ["url"]
