@@ -101,6 +101,8 @@ class Predictor(ABC):
     """Largest number of simultaneous predictions, each in a thread of its own."""
     supports_checkpoint: ClassVar[bool] = False
     """`predict` calls `Run.checkpoint` and `Run.resume`."""
+    checkpoint_format: ClassVar[str] = "1"
+    """Part of every checkpoint; change it whenever the bytes given to `Run.checkpoint` change."""
 
     def setup(self, model: Model, progress: Progress) -> None:
         """
@@ -183,6 +185,7 @@ class PredictorEngine(Engine):
     def __init__(self, predictor: Predictor) -> None:
         self._predictor = predictor
         self._types = types_of(type(predictor))
+        self.checkpoint_format = predictor.checkpoint_format
 
     def describe(self) -> Capabilities:
         predictor = self._predictor

@@ -331,7 +331,12 @@ describe("opening the cage", () => {
 
   it("is refused when isolation is required and a layer is missing, with the remedy", async () => {
     await expect(openCage("required", async () => lacking)).rejects.toThrow(
-      "this host lacks Landlock (ENOSYS): use Linux 5.13 or newer",
+      "engines.isolation is required, and this host lacks Landlock (ENOSYS): use Linux 5.13 or newer. " +
+        "Or set it to best-effort.",
+    );
+    const setting = "engines.programs.shout.isolation";
+    await expect(openCage("required", async () => lacking, setting)).rejects.toThrow(
+      `${setting} is required, and this host lacks Landlock`,
     );
   });
 
