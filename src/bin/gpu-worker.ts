@@ -203,7 +203,9 @@ async function openCages(
     if (isolation === engines.isolation) continue;
     const setting = `engines.programs.${name}.isolation`;
     cages.set(name, await openCage(isolation, undefined, setting));
-    log.info({ engine: name }, `${setting} is ${isolation}; that of all engines is ${engines.isolation}`);
+    const line = `${setting} is ${isolation}; that of all engines is ${engines.isolation}`;
+    if (isolation === "off") log.warn({ engine: name }, line);
+    else log.info({ engine: name }, line);
   }
   return { cage, cages };
 }

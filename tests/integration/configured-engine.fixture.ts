@@ -2,7 +2,7 @@
  * An engine that only a configuration names. Its answer says what of the machine it has: variables and
  * folders.
  */
-import { accessSync, constants } from "node:fs";
+import { closeSync, openSync } from "node:fs";
 import { serveEngine } from "../../src/gpu-workers/engine-sdk/engine-server.ts";
 
 export interface Look {
@@ -14,10 +14,11 @@ export interface Look {
 
 const isReadable = (path: string): boolean => {
   try {
-    accessSync(path, constants.R_OK);
+    closeSync(openSync(path, "r"));
     return true;
-  } catch {
-    return false;
+  } catch (error) {
+    // A terminal may be opened, although an engine has none.
+    return (error as NodeJS.ErrnoException).code === "ENXIO";
   }
 };
 

@@ -17,6 +17,8 @@ const PROJECT = resolve(import.meta.dirname, "../..");
 const FIXTURE = join(import.meta.dirname, "configured-engine.fixture.ts");
 const TSX = pathToFileURL(createRequire(import.meta.url).resolve("tsx")).href;
 const SOURCES = ["src", "node_modules", "package.json", "tsconfig.json", "tests/integration"];
+/** A device that no engine has by default. */
+const DEVICE = "/dev/tty";
 const { layers } = await probeLayers();
 /** Without one of them, an engine may read what its user may. */
 const hidesFiles = layers.namespaces || layers.landlock;
@@ -34,17 +36,19 @@ beforeAll(async () => {
   vi.stubEnv("ENGINE_HIDDEN", "x");
   const schemas = join(root, "schemas");
   await cp(join(PROJECT, "schemas/manifest.json"), join(schemas, "manifest.json"));
-  for (const engine of ["caged", "free", "gone", "unnamed"]) await writeModel(engine, schemas);
+  for (const engine of ["caged", "deviceless", "free", "gone", "unnamed"]) await writeModel(engine, schemas);
   const program = {
     command: process.execPath,
     args: ["--import", TSX, FIXTURE, "--loud"],
     environment: ["ENGINE_FOLDER"],
+    devices: [DEVICE],
     readable: [...SOURCES.map((name) => join(PROJECT, name)), opened],
     runners: ["look"],
   };
   const programs = {
     caged: program,
     free: { ...program, isolation: "off" },
+    deviceless: { ...program, devices: [] },
     gone: { command: "/no/such/engine" },
   };
   const config = join(root, "tempera.yaml");
@@ -77,7 +81,7 @@ async function writeModel(engine: string, schemas: string): Promise<void> {
 }
 
 const run = async (engine: string) => {
-  const paths = [opened, hidden, join(root, "named")];
+  const paths = [opened, hidden, join(root, "named"), DEVICE];
   const answer = await test.call(`/acme/${engine}`, { method: "POST", body: JSON.stringify({ paths }) });
   return { status: answer.status, body: (await answer.json()) as Look };
 };
@@ -88,15 +92,23 @@ describe("an engine of the configuration serves a model", () => {
     expect({ status, arguments: body.arguments }).toEqual({ status: 200, arguments: ["--loud"] });
     expect(body.variables).toContain("ENGINE_FOLDER");
     expect(body.variables).not.toContain("ENGINE_HIDDEN");
-    const open = [opened, join(root, "named")];
+    const open = [opened, join(root, "named"), DEVICE];
     expect(body.readable.sort()).toEqual((hidesFiles ? open : [...open, hidden]).sort());
+  });
+
+  it("isolated from the device files that it is not given", async () => {
+    const { status, body } = await run("deviceless");
+    expect({ status, hasDevice: body.readable.includes(DEVICE) }).toEqual({
+      status: 200,
+      hasDevice: !hidesFiles,
+    });
   });
 
   it("not isolated, where it says so", async () => {
     const { status, body } = await run("free");
     expect({ status, readable: body.readable }).toEqual({
       status: 200,
-      readable: [opened, hidden, join(root, "named")],
+      readable: [opened, hidden, join(root, "named"), DEVICE],
     });
     expect(body.variables).not.toContain("ENGINE_HIDDEN");
   });
@@ -104,7 +116,6 @@ describe("an engine of the configuration serves a model", () => {
 
 describe("an engine that cannot be started", () => {
   const failureOf = async (engine: string): Promise<string | null | undefined> => {
-    await run(engine);
     const answer = await fetch(`${test.platform.adminUrl}/v1/engines`, {
       headers: { authorization: `Key ${test.platform.key}` },
     });
@@ -112,15 +123,17 @@ describe("an engine that cannot be started", () => {
     return engines.find(({ endpoint_id }) => endpoint_id === `acme/${engine}`)?.last_failure;
   };
 
-  it("is named to the operator with the reason: no program", async () =>
-    expect(await failureOf("gone")).toContain("/no/such/engine"));
+  it("is named to the operator with the reason: no program", async () => {
+    expect((await run("gone")).status).toBe(503);
+    await expect.poll(() => failureOf("gone")).toContain("/no/such/engine");
+  });
 
   it("is named to the operator by `tempera models check` and `tempera doctor`, with the remedy", async () => {
     vi.stubEnv("TEMPERA_MODELS", join(root, "models"));
     vi.stubEnv("TEMPERA_SCHEMAS", join(root, "schemas"));
     const checked = await runTempera(test, "models", "check").catch((error: { stderr: string }) => error);
     expect(checked.stderr).toContain(
-      '/engine "unnamed" is no engine (caged, free, gone, onnx, diffusers, stub); ' +
+      '/engine "unnamed" is no engine (caged, free, deviceless, gone, onnx, diffusers, stub); ' +
         "name its program in engines.programs of the configuration",
     );
     const { stdout } = await runTempera(test, "doctor").catch((error: { stdout: string }) => error);

@@ -1,5 +1,4 @@
-import { execFileSync } from "node:child_process";
-import { mkdtempSync, rmSync, symlinkSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, it } from "vitest";
@@ -61,13 +60,12 @@ it("is isolated with its folders, those that its variables name, and its device 
 });
 
 it("may read the packages of the Python that is its command", async () => {
-  const python = execFileSync("python3", ["-c", "import sys; print(sys.executable)"], { encoding: "utf8" });
-  const command = join(folder, "python3");
-  symlinkSync(python.trim(), command);
-  const own = await programOf({ command }).isolated?.({});
-  const library = execFileSync("python3", ["-c", "import os; print(os.path.dirname(os.__file__))"], {
-    encoding: "utf8",
+  const command = join(folder, "python3.11");
+  writeFileSync(command, `#!/bin/sh\necho '["${command}", "/opt/venv", "", "/opt/venv/lib"]'\n`, {
+    mode: 0o755,
   });
-  expect(own?.readable).toContain(library.trim());
-  expect((await programOf({ command: join(folder, "python4") }).isolated?.({}))?.readable).toEqual([]);
+  const own = await programOf({ command, readable: ["/opt/own"] }).isolated?.({});
+  expect(own?.readable).toEqual(["/opt/own", command, "/opt/venv", "/opt/venv/lib"]);
+  const missing = await programOf({ command: join(folder, "python4") }).isolated?.({});
+  expect(missing?.readable).toEqual([]);
 });
