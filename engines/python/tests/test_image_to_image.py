@@ -9,6 +9,7 @@ from typing import Any
 import diffusers
 import numpy as np
 import pytest
+import torch
 from conftest import PARAMETERS
 from judged import EVERY_STEP
 from PIL import Image
@@ -167,6 +168,29 @@ def test_makes_each_of_several_images_from_its_own_seed(
     for i, file in enumerate(several.files):
         alone = runs(engine, {**base, "seed": 7 + i}, files=files).files[0]
         assert np.abs(pixels(file) - pixels(alone)).mean() < 1
+
+
+@pytest.mark.parametrize("kind", INPUTS)
+def test_goes_on_after_the_last_step_when_the_memory_was_full(
+    load: Any, runs: Any, files: list[InputFile], kind: str
+) -> None:
+    engine, base = load(kind), {**INPUTS[kind], "guidance_scale": 1, "negative_prompt": " "}
+    plain = runs(engine, base, files=files)
+    passes: list[int] = []
+
+    def full(*_: Any) -> None:
+        passes.append(1)
+        if len(passes) == 3:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+    hook = engine._pipeline.transformer.proj_out.register_forward_pre_hook(full)
+    try:
+        ran = runs(engine, base, files=files)
+    finally:
+        hook.remove()
+    assert (ran.steps, ran.digests) == (plain.steps, plain.digests)
+    # No step is computed twice but the one that failed.
+    assert len(passes) == len(plain.steps) + 1
 
 
 @pytest.mark.parametrize("kind", ["image-to-image", "image-edit"])
