@@ -107,8 +107,8 @@ def values_of(name: str, form: dict[str, Any], value: Any) -> list[Any]:
         case "integer" | "number":
             start = value if isinstance(value, int | float) else form.get("minimum", 0)
             low, high = form.get("minimum", start - 1), form.get("maximum", start + 1)
-            wanted = [start + 1, start - 1, (start + high) / 2]
-            return [next(made for made in wanted if low <= made <= high)]
+            near = [start + 1, start - 1, (start + high) / 2]
+            return [next(made for made in near if low <= made <= high)]
         case "string" if name.endswith("_url"):
             return ["attachment:1"]
         case "string":
