@@ -8,6 +8,13 @@ import { writeJson } from "../../core/json/exact-json.ts";
 import { isObject, type Json, type JsonObject } from "../../core/json/json.ts";
 import type { VersionContent } from "../../core/models/published-version.ts";
 import { createSchemaCheck } from "../schema-check.ts";
+import {
+  isSchemaWord,
+  SCHEMA_WORDS,
+  WITH_SCHEMA,
+  WITH_SCHEMAS,
+  WITH_TABLE,
+} from "../schemas/schema-words.ts";
 
 /** The runners of each engine, by the engine's name; `undefined` where they are not known. */
 export type EngineRunners = Record<string, readonly string[] | undefined>;
@@ -44,36 +51,18 @@ const hint = (name: string, names: readonly string[], remedy = ""): string => {
   return nearest ? `; did you mean "${nearest}"?` : ` (${names.join(", ")})${remedy}`;
 };
 
-/** Words of JSON Schema whose value is one schema, a list of them, and a table of them. */
-const WITH_SCHEMA =
-  "additionalProperties unevaluatedProperties propertyNames items unevaluatedItems additionalItems " +
-  "contains " +
-  "not if then else contentSchema";
-const WITH_SCHEMAS = "allOf anyOf oneOf prefixItems items";
-const WITH_TABLE = "properties patternProperties dependentSchemas $defs definitions";
-const OTHERS =
-  "$schema $id $anchor $ref $dynamicRef $dynamicAnchor $vocabulary $comment type enum const multipleOf " +
-  "maximum " +
-  "exclusiveMaximum minimum exclusiveMinimum maxLength minLength pattern maxItems minItems uniqueItems " +
-  "maxContains minContains maxProperties minProperties required dependentRequired dependencies title " +
-  "description default deprecated readOnly writeOnly examples format contentEncoding contentMediaType " +
-  // OpenAPI's, and what fal's own documents have.
-  "nullable discriminator example externalDocs xml components ui";
-const words = (text: string): string[] => text.split(" ");
-const WORDS = [WITH_SCHEMA, WITH_SCHEMAS, WITH_TABLE, OTHERS].flatMap(words);
-
 /** Finds the words of a schema that nothing reads. Words of one's own begin with `x-`. */
 function wordFaults(schema: Json | undefined, path: string): string[] {
   if (!isObject(schema)) return [];
   return Object.entries(schema).flatMap(([word, value]): string[] => {
     const here = `${path}/${word}`;
-    if (words(WITH_TABLE).includes(word) && isObject(value))
+    if (WITH_TABLE.includes(word) && isObject(value))
       return Object.entries(value).flatMap(([name, part]) => wordFaults(part, `${here}/${name}`));
-    if (words(WITH_SCHEMAS).includes(word) && Array.isArray(value))
+    if (WITH_SCHEMAS.includes(word) && Array.isArray(value))
       return value.flatMap((part, index) => wordFaults(part, `${here}/${index}`));
-    if (words(WITH_SCHEMA).includes(word)) return wordFaults(value, here);
-    if (word.startsWith("x-") || WORDS.includes(word)) return [];
-    const nearest = findNearestName(word, WORDS);
+    if (WITH_SCHEMA.includes(word)) return wordFaults(value, here);
+    if (isSchemaWord(word)) return [];
+    const nearest = findNearestName(word, SCHEMA_WORDS);
     const remedy = nearest ? `did you mean "${nearest}"?` : "a word of your own begins with x-";
     return [`${here} is not a word of JSON Schema, and nothing reads it; ${remedy}`];
   });
