@@ -49,15 +49,12 @@ describe("the shipped endpoints", () => {
   });
 });
 
-/** The demonstration models name prompts that they were trained on. */
+/** The demonstration models name prompts that they were trained on; fields may have any order. */
 function withoutExamples({ properties, ...schema }: JsonObject): JsonObject {
-  const fields = Object.entries(isObject(properties) ? properties : {}).map(([name, field]) => {
+  const fields: JsonObject = {};
+  for (const [name, field] of Object.entries(isObject(properties) ? properties : {})) {
     const { examples: _, ...rest } = field as JsonObject;
-    return [name, rest];
-  });
-  return {
-    ...schema,
-    "x-fal-order-properties": fields.map(([name]) => name).sort(),
-    properties: Object.fromEntries(fields),
-  };
+    fields[name] = rest;
+  }
+  return { ...schema, "x-fal-order-properties": Object.keys(fields).sort(), properties: fields };
 }

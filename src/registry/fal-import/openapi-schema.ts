@@ -16,7 +16,7 @@ const COMPONENTS = "#/components/schemas/";
  */
 export function standaloneSchema(schema: Json, document: JsonObject): JsonSchema {
   const copy = new SchemaCopy(document);
-  let root = copy.convert(schema);
+  let root: Json | undefined = copy.convert(schema);
   // fal's documents name the schema of an input by a reference.
   for (let name = referenceOf(root); name !== undefined; name = referenceOf(root)) root = copy.take(name);
   if (!isObject(root)) return {};

@@ -197,7 +197,7 @@ const AUDIO_FIELDS: Record<string, JsonObject> = {
   mask_away_clip: ANY,
 };
 
-const PROFILES: readonly RunnerProfile[] = [
+export const PROFILES: readonly RunnerProfile[] = [
   DIFFUSERS_IMAGE,
   DIFFUSERS_VIDEO_OF_IMAGE,
   DIFFUSERS_VIDEO,
@@ -231,16 +231,4 @@ export function profileOf(
 ): RunnerProfile | undefined {
   const found = PROFILES.filter((profile) => profile.engine === engine && profile.runner === runner);
   return found.find(({ reads }) => "image_url" in reads === fields.includes("image_url")) ?? found[0];
-}
-
-/** Names every field of the table, by engine: what a test looks up in the engines' sources. */
-export function fieldsByEngine(): Record<string, string[]> {
-  const engines = [...new Set(PROFILES.map(({ engine }) => engine))];
-  return Object.fromEntries(
-    engines.map((engine) => {
-      const own = PROFILES.filter((profile) => profile.engine === engine);
-      const fields = own.flatMap(({ reads, notes }) => [...Object.keys(reads), ...Object.keys(notes)]);
-      return [engine, [...new Set(fields)]];
-    }),
-  );
 }

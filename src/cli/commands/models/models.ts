@@ -9,10 +9,11 @@ import { writeJson } from "../../../core/json/exact-json.ts";
 import { table } from "../../table.ts";
 import { print } from "../listing.ts";
 import { type Connect, JSON_OPTION } from "../options.ts";
+import { addImportCommand } from "./import-fal.ts";
 import { addRegistryCommands, versionsTable } from "./registry.ts";
 import { addSigningCommands } from "./signing.ts";
 
-/** Adds `models list|check` and the commands of `registry.ts`. */
+/** Adds `models list|check`, and the commands of `registry.ts`, `signing.ts` and `import-fal.ts`. */
 export function addModelCommands(program: Command, connect: Connect): void {
   const models = program.command("models").description("list, check and publish models");
   models
@@ -44,6 +45,7 @@ export function addModelCommands(program: Command, connect: Connect): void {
     });
   addRegistryCommands(models, connect);
   addSigningCommands(models);
+  addImportCommand(models);
   models
     .command("check")
     .description("check the packages in the models folder without starting the platform")
