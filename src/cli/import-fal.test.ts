@@ -199,14 +199,14 @@ describe("a document that is fetched", () => {
     return `http://127.0.0.1:${(server.address() as AddressInfo).port}/openapi.json`;
   }
 
-  it("is asked for by the endpoint's name", async () => {
-    let asked: string | undefined;
+  it("is requested by the endpoint's name", async () => {
+    let requested: string | undefined;
     const openapiUrl = await serve((request, response) => {
-      asked = request.url;
+      requested = request.url;
       response.end(writeJson(falDocument(PAINTER)));
     });
     await run(PAINTER, { openapiUrl, ...ON_STUB });
-    expect(asked).toBe("/openapi.json?endpoint_id=acme%2Fpainter");
+    expect(requested).toBe("/openapi.json?endpoint_id=acme%2Fpainter");
     expect(manifestOf("acme/painter/1.0.0")).toMatchObject({ endpoint: PAINTER });
   });
 

@@ -255,6 +255,7 @@ function reportOf(
   { restricted, noted, isRunnerKnown }: BuiltPackage,
   engine: string,
 ): ImportReport {
+  const page = engine === "diffusers" ? "docs/real-checkpoints.md" : "docs/adding-a-model.md";
   const files = [join(model, "model.yaml"), join(schemas, "input.json"), join(schemas, "output.json")];
   return {
     out: [
@@ -267,7 +268,7 @@ function reportOf(
         ? []
         : [`Nothing is restricted: add to ${files[0]} each field that the engine ${engine} does not read.`]),
       `Put the weights into ${model} and set memoryMiB before the next start: the newest version of ` +
-        `${endpoint} serves new requests (${engine === "diffusers" ? "docs/real-checkpoints.md" : "docs/adding-a-model.md"}).`,
+        `${endpoint} serves new requests (${page}).`,
     ],
   };
 }

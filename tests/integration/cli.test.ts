@@ -1,11 +1,15 @@
 /** The `tempera` command, run as its users run it, against a running platform. */
 import { execFile, spawn } from "node:child_process";
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { copyFile, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Semaphore } from "../../src/core/concurrency/semaphore.ts";
 import { parseJson } from "../../src/core/json/exact-json.ts";
+import type { JsonObject } from "../../src/core/json/json.ts";
+import { falDocument } from "../../src/registry/fal-import/fal-document.fixture.ts";
 import { startTestPlatform, type TestPlatform } from "./platform.ts";
 import { writePackage } from "./pushed-model.ts";
 
@@ -217,6 +221,53 @@ describe("models of a running platform", () => {
     );
   });
 });
+
+describe("models import-fal", () => {
+  it("writes a package that is checked, pushed and served as it is", async () => {
+    const endpoint = "acme/imported";
+    using fal = await serveDocument(falDocument(endpoint));
+    const env = { TEMPERA_MODELS: join(folder, "imported"), TEMPERA_SCHEMAS: join(folder, "contract") };
+    await mkdir(env.TEMPERA_MODELS);
+    await mkdir(env.TEMPERA_SCHEMAS);
+    await copyFile(join(PROJECT, "schemas/manifest.json"), join(env.TEMPERA_SCHEMAS, "manifest.json"));
+    const served = ["--engine", "stub", "--runner", "stub", "--memory-mib", "10", "--openapi-url", fal.url];
+    expect(await tempera(["models", "import-fal", endpoint, ...served], env)).toMatchObject({ code: 0 });
+    const lora = "fal-ai/qwen-image-2512/lora";
+    expect(await tempera(["models", "import-fal", lora], env)).toMatchObject({
+      code: 0,
+      out: expect.stringMatching(/^restricted {2}image_size, loras$/m),
+    });
+    expect((await tempera(["models", "check"], env)).out).toMatch(
+      /^ok {2}acme\/imported 1\.0\.0 .*\nok {2}fal-ai\/qwen-image-2512\/lora 1\.0\.0 /,
+    );
+
+    for (const name of [endpoint, lora])
+      expect(await tempera(["models", "push", join(env.TEMPERA_MODELS, name, "1.0.0")], env)).toMatchObject({
+        code: 0,
+      });
+    const input = JSON.stringify({ prompt: "a boat", seed: 7 });
+    const { out } = await tempera(["submit", endpoint, "--input", input, "--wait"]);
+    expect(parseJson(out)).toMatchObject({ seed: 7 });
+    const withLora = JSON.stringify({
+      prompt: "a boat",
+      loras: [{ path: "https://example.com/a.safetensors" }],
+    });
+    expect(await tempera(["submit", lora, "--input", withLora])).toMatchObject({
+      code: 1,
+      err: expect.stringContaining("This version takes no `loras`; leave it empty."),
+    });
+    // Nothing runs it here, so the platform should not keep it for other tests.
+    expect(await tempera(["models", "remove", `${lora}@1.0.0`])).toMatchObject({ code: 0 });
+  });
+});
+
+/** Serves a document as fal does. */
+async function serveDocument(document: JsonObject): Promise<Disposable & { url: string }> {
+  const server = createServer((_, response) => response.end(JSON.stringify(document)));
+  await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
+  const { port } = server.address() as AddressInfo;
+  return { url: `http://127.0.0.1:${port}/openapi.json`, [Symbol.dispose]: () => void server.close() };
+}
 
 describe("engines", () => {
   interface Quarantine {
