@@ -19,7 +19,7 @@ import { createManifestCheck } from "../registry/packages/package-check.ts";
 import { createContentCheck } from "../registry/packages/package-content.ts";
 
 /** fal's public address of the OpenAPI documents. */
-export const OPENAPI_URL = "https://fal.ai/api/openapi/queue/openapi.json";
+const OPENAPI_URL = "https://fal.ai/api/openapi/queue/openapi.json";
 
 export interface ImportOptions {
   /** The file of an OpenAPI document. */
@@ -146,7 +146,8 @@ async function contractOf(
   const label = document ?? addressOf(openapiUrl ?? OPENAPI_URL, endpoint).href;
   const text = document === undefined ? await fetchDocument(label) : await readDocument(document);
   try {
-    return readOpenapi(text, endpoint);
+    const read = readOpenapi(text, endpoint);
+    return shipped ? { ...shipped, input: read.input, output: read.output } : read;
   } catch (error) {
     throw new Error(`${label}: ${oneLine(error)}.`);
   }

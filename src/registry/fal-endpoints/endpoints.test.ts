@@ -49,6 +49,19 @@ describe("the shipped endpoints", () => {
   });
 });
 
+it("are those of the page about them", () => {
+  const page = readFileSync(resolve(import.meta.dirname, "../../../docs/fal-endpoints.md"), "utf8");
+  const rows = page.matchAll(/^\| `(fal-ai\/[^`]+)` +\| (.+?) +\|$/gm);
+  expect(Object.fromEntries([...rows].map(([, name, server]) => [name, server]))).toEqual(
+    Object.fromEntries(
+      Object.entries(SHIPPED_ENDPOINTS).map(([name, { servedBy, unserved }]) => [
+        name,
+        servedBy ? `\`${servedBy.engine}\`: \`${servedBy.runner}\`` : `nothing: ${unserved}`,
+      ]),
+    ),
+  );
+});
+
 /** The demonstration models name prompts that they were trained on; fields may have any order. */
 function withoutExamples({ properties, ...schema }: JsonObject): JsonObject {
   const fields: JsonObject = {};

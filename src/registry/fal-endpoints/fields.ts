@@ -1,7 +1,7 @@
 /**
  * The fields that inputs and outputs of fal's endpoints share, as JSON Schema. Their names, options and
- * defaults are those of the types of fal's JavaScript client; the bounds of numbers, which the types lack,
- * are those of the five endpoints whose whole schemas are at hand.
+ * defaults are those of the types of fal's JavaScript client; bounds, which the types lack, are those of the
+ * demonstration models, whose whole schemas are known.
  */
 import { isObject, type Json, type JsonObject } from "../../core/json/json.ts";
 import type { JsonSchema } from "../../core/models/model.ts";

@@ -305,7 +305,13 @@ const LAYERED: Fields = {
   ),
   prompt: { ...prompt("A caption for the input image."), type: ["string", "null"] },
   image_url: fileUrl("Image Url", "The URL of the input image."),
-  num_layers: integer("Num Layers", "The number of layers to generate.", 1, 10, 4),
+  num_layers: {
+    title: "Num Layers",
+    description: "The number of layers to generate.",
+    type: "integer",
+    minimum: 1,
+    default: 4,
+  },
 };
 const OF_LAYERS = {
   required: ["image_url"],

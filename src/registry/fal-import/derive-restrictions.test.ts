@@ -62,6 +62,17 @@ describe("a field that the runner does not read", () => {
     expect(refusal("extra", field, refused)?.endsWith(remedy)).toBe(true);
   });
 
+  it.each(["constructor", "__proto__", "toString"])("may be named %s", (name) => {
+    const field = { type: "boolean", default: false };
+    const properties = Object.fromEntries([
+      ["prompt", { type: "string" }],
+      [name, field],
+    ]);
+    const { restrictions, noted } = deriveRestrictions({ type: "object", properties }, PROFILE);
+    expect(restrictions).toMatchObject([{ field: name, accepts: { const: false } }]);
+    expect(noted).toEqual([]);
+  });
+
   it("is refused at the import when callers must send it", () => {
     expect(() => derive({ extra: { type: "string" } }, ["extra"])).toThrow(
       "the runner paint of the engine acme does not read extra, which the public schema requires",

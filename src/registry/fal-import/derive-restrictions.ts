@@ -29,7 +29,8 @@ export function deriveRestrictions(input: JsonSchema, profile: RunnerProfile): D
   const noted: string[] = [];
   for (const [name, field] of Object.entries(fields)) {
     if (PLATFORM_FIELDS.includes(name)) continue;
-    const known = Object.hasOwn(profile.reads, name) ? profile.reads[name] : profile.notes[name];
+    // A field may have the name of something that every object has.
+    const known = [profile.reads, profile.notes].find((table) => Object.hasOwn(table, name))?.[name];
     if (known === undefined && required.includes(name))
       throw new Error(`${runner} does not read ${name}, which the public schema requires`);
     if (Object.hasOwn(profile.notes, name)) noted.push(name);

@@ -24,6 +24,7 @@ export const COMPONENTS: JsonObject = {
     type: "object",
     properties: { images: { type: "array", items: { $ref: "#/components/schemas/Image" } } },
   },
+  QueueStatus: { type: "object", properties: { status: { type: "string" } } },
   Image: { type: "object", required: ["url"], properties: { url: { type: "string" } } },
 };
 
@@ -46,7 +47,7 @@ export function falDocument(endpoint: string, schemas: JsonObject = COMPONENTS):
       [`/${endpoint}`]: {
         post: {
           requestBody: { required: true, ...json("PainterInput") },
-          responses: { 200: { content: { "application/json": { schema: { type: "object" } } } } },
+          responses: { 200: json("QueueStatus") },
         },
       },
       [`/${endpoint}/requests/{request_id}`]: { get: { responses: { 200: json("PainterOutput") } } },

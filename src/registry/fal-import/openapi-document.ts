@@ -27,19 +27,19 @@ export function readOpenapi(text: string, endpoint: string): EndpointContract {
   const path = `/${endpoint}`;
   if (!isObject(paths[path])) throw new Error(otherEndpoint(endpoint, paths));
   const input = contentOf(at(paths, path, "post", "requestBody"));
-  const output = [
-    at(paths, `${path}/requests/{request_id}`, "get", "responses", "200"),
-    at(paths, `/${appOf(endpoint)}/requests/{request_id}`, "get", "responses", "200"),
-    at(paths, path, "post", "responses", "200"),
-  ]
-    .map(contentOf)
-    .find((schema) => schema !== undefined);
-  const info = isObject(document.info) ? document.info : {};
-  const metadata = isObject(info["x-fal-metadata"]) ? info["x-fal-metadata"] : {};
+  // The queue answers a submit with a status.
+  const isOfQueue = Object.keys(paths).some((other) => other.includes("/requests/"));
+  const output = isOfQueue
+    ? [`${path}/requests/{request_id}`, `/${appOf(endpoint)}/requests/{request_id}`]
+        .map((result) => contentOf(at(paths, result, "get", "responses", "200")))
+        .find((schema) => schema !== undefined)
+    : contentOf(at(paths, path, "post", "responses", "200"));
+  const category = at(document, "info", "x-fal-metadata", "category");
   return {
-    title: sentence(info.title) ?? endpoint,
-    description: sentence(info.description) ?? `Serves the public schema of ${endpoint}.`,
-    category: sentence(metadata.category) ?? "other",
+    // The document's own title and description are about the document.
+    title: endpoint,
+    description: `Serves fal's schema of ${endpoint}.`,
+    category: typeof category === "string" && category !== "" ? category.slice(0, 100) : "other",
     input: objectSchema("input", input, document),
     output: objectSchema("output", output, document),
   };
@@ -92,10 +92,4 @@ function objectSchema(name: "input" | "output", schema: Json | undefined, docume
   if (!isObject(standalone.properties))
     throw new Error(`its ${name} schema lists no fields; write ${name}.json by hand`);
   return { ...standalone, type: "object" };
-}
-
-/** Gives the text of a field on one line, if it has any. */
-function sentence(value: Json | undefined): string | undefined {
-  const text = typeof value === "string" ? value.replace(/\s+/g, " ").trim() : "";
-  return text === "" ? undefined : text.slice(0, 1000);
 }
