@@ -10,17 +10,18 @@ import { parseJson, writeJson } from "../core/json/exact-json.ts";
 import type { JsonObject } from "../core/json/json.ts";
 import { LIMITS } from "../core/limits.ts";
 import { COMPONENTS, falDocument } from "../registry/fal-import/fal-document.fixture.ts";
-import { type ImportFolders, type ImportOptions, importFal } from "./import-fal.ts";
+import { type ImportOptions, type ImportTarget, importFal } from "./import-fal.ts";
 
 const MANIFEST_SCHEMA = resolve(import.meta.dirname, "../../schemas/manifest.json");
 const PAINTER = "acme/painter";
+const ENGINES = { diffusers: ["text-to-image", "wan_video"], stub: ["stub"], mine: undefined };
 const ON_STUB = { engine: "stub", runner: "stub" };
 
 let root: string;
-let folders: ImportFolders;
+let folders: ImportTarget;
 beforeEach(async () => {
   root = await mkdtemp(join(tmpdir(), "tempera-import-"));
-  folders = { models: join(root, "models"), schemas: join(root, "schemas") };
+  folders = { models: join(root, "models"), schemas: join(root, "schemas"), engines: ENGINES };
   await mkdir(folders.models);
   await mkdir(folders.schemas);
   await copyFile(MANIFEST_SCHEMA, join(folders.schemas, "manifest.json"));

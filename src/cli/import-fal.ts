@@ -10,13 +10,13 @@ import { timeoutSignal } from "../core/concurrency/timeout-signal.ts";
 import { escapeControl } from "../core/json/escape-control.ts";
 import { LIMITS } from "../core/limits.ts";
 import { isEndpointId, pathSegments } from "../core/models/endpoint.ts";
-import { ENGINE_RUNNERS } from "../gpu-workers/worker/process/engine-programs.ts";
 import { SHIPPED_ENDPOINTS } from "../registry/fal-endpoints/endpoints.ts";
 import type { ShippedEndpoint } from "../registry/fal-endpoints/shipped-endpoint.ts";
 import { type BuiltPackage, buildPackage } from "../registry/fal-import/build-package.ts";
 import { type EndpointContract, readOpenapi } from "../registry/fal-import/openapi-document.ts";
 import { createManifestCheck } from "../registry/packages/package-check.ts";
 import { createContentCheck } from "../registry/packages/package-content.ts";
+import type { EngineRunners } from "../registry/packages/review-model.ts";
 
 /** fal's public address of the OpenAPI documents. */
 const OPENAPI_URL = "https://fal.ai/api/openapi/queue/openapi.json";
@@ -31,10 +31,12 @@ export interface ImportOptions {
   openapiUrl?: string;
 }
 
-/** The configured folders, absolute. */
-export interface ImportFolders {
+/** Where packages are written, and by which engines they can be served. */
+export interface ImportTarget {
+  /** The configured folders, absolute. */
   models: string;
   schemas: string;
+  engines: EngineRunners;
 }
 
 /** Lines about what was written, and about what remains to be done. */
@@ -53,13 +55,13 @@ const VERSION = /^\d+\.\d+\.\d+$/;
 export async function importFal(
   name: string,
   options: ImportOptions,
-  folders: ImportFolders,
+  target: ImportTarget,
 ): Promise<ImportReport> {
   const { endpoint, version } = readName(name);
   const memoryMiB = readMemory(options.memoryMib);
-  const targets = targetsOf(endpoint, version, folders);
+  const targets = targetsOf(endpoint, version, target);
   const shipped = Object.hasOwn(SHIPPED_ENDPOINTS, endpoint) ? SHIPPED_ENDPOINTS[endpoint] : undefined;
-  const served = servedBy(endpoint, options, shipped);
+  const served = servedBy(endpoint, options, shipped, target.engines);
   const contract = await contractOf(endpoint, options, shipped);
   let built: BuiltPackage;
   try {
@@ -67,7 +69,7 @@ export async function importFal(
   } catch (error) {
     throw new Error(`${endpoint} cannot be served: ${oneLine(error)}.`);
   }
-  await checkPackage(endpoint, built, folders.schemas);
+  await checkPackage(endpoint, built, target);
   await writeFiles(targets, built);
   return reportOf(endpoint, targets, built, served.engine);
 }
@@ -95,7 +97,7 @@ interface Targets {
   schemas: string;
 }
 
-function targetsOf(endpoint: string, version: string, folders: ImportFolders): Targets {
+function targetsOf(endpoint: string, version: string, folders: ImportTarget): Targets {
   const targets = {
     model: join(folders.models, endpoint, version),
     schemas: join(folders.schemas, "models", endpoint, version),
@@ -116,6 +118,7 @@ function servedBy(
   endpoint: string,
   { engine, runner }: ImportOptions,
   shipped: ShippedEndpoint | undefined,
+  engines: EngineRunners,
 ): Served {
   if ((engine === undefined) !== (runner === undefined))
     throw new Error("Name both --engine and --runner, or neither.");
@@ -125,9 +128,9 @@ function servedBy(
     return isKnown ? known : { engine, runner };
   }
   if (known) return known;
-  const runners = Object.entries(ENGINE_RUNNERS)
+  const runners = Object.entries(engines)
     .filter(([name]) => name !== "stub")
-    .map(([name, list]) => `${name}: ${(list ?? []).join(", ")}`)
+    .map(([name, list]) => (list ? `${name}: ${list.join(", ")}` : name))
     .join("; ");
   const reason = shipped?.unserved ?? "its runner is not known";
   throw new Error(
@@ -224,8 +227,12 @@ async function textWithin(chunks: AsyncIterable<Uint8Array>): Promise<string | u
 }
 
 /** Throws unless `tempera models check` will accept the package. */
-async function checkPackage(endpoint: string, { texts }: BuiltPackage, schemas: string): Promise<void> {
-  const check = createContentCheck(createManifestCheck(schemas), ENGINE_RUNNERS);
+async function checkPackage(
+  endpoint: string,
+  { texts }: BuiltPackage,
+  { schemas, engines }: ImportTarget,
+): Promise<void> {
+  const check = createContentCheck(createManifestCheck(schemas), engines);
   const checked = await check({ texts, files: {} });
   if ("faults" in checked) throw new Error(`${endpoint} would be faulty: ${checked.faults.join("; ")}.`);
 }

@@ -17,9 +17,17 @@ export function addImportCommand(models: Command): void {
     .action(async (endpoint: string, document: string | undefined, options: ImportOptions) => {
       const { importFal } = await import("../../import-fal.ts");
       const { PROJECT } = await import("../../../bin/open-registry.ts");
+      const { ENGINE_RUNNERS } = await import("../../../gpu-workers/worker/process/engine-programs.ts");
       const { folders } = loadConfig();
-      const [models, schemas] = [resolve(PROJECT, folders.models), resolve(PROJECT, folders.schemas)];
-      const { out, hints } = await importFal(endpoint, { ...options, document }, { models, schemas });
+      const { out, hints } = await importFal(
+        endpoint,
+        { ...options, document },
+        {
+          models: resolve(PROJECT, folders.models),
+          schemas: resolve(PROJECT, folders.schemas),
+          engines: ENGINE_RUNNERS,
+        },
+      );
       process.stdout.write(out.map((line) => `${line}\n`).join(""));
       process.stderr.write(hints.map((line) => `${line}\n`).join(""));
     });
