@@ -232,13 +232,13 @@ describe("models import-fal", () => {
     await copyFile(join(PROJECT, "schemas/manifest.json"), join(env.TEMPERA_SCHEMAS, "manifest.json"));
     const served = ["--engine", "stub", "--runner", "stub", "--memory-mib", "10", "--openapi-url", fal.url];
     expect(await tempera(["models", "import-fal", endpoint, ...served], env)).toMatchObject({ code: 0 });
-    const lora = "fal-ai/qwen-image-2512/lora";
+    const lora = "fal-ai/wan/v2.2-a14b/text-to-video/lora";
     expect(await tempera(["models", "import-fal", lora], env)).toMatchObject({
       code: 0,
-      out: expect.stringMatching(/^restricted {2}image_size, loras$/m),
+      out: expect.stringMatching(/^restricted {2}reverse_video$/m),
     });
     expect((await tempera(["models", "check"], env)).out).toMatch(
-      /^ok {2}acme\/imported 1\.0\.0 .*\nok {2}fal-ai\/qwen-image-2512\/lora 1\.0\.0 /,
+      /^ok {2}acme\/imported 1\.0\.0 .*\nok {2}fal-ai\/wan\/v2\.2-a14b\/text-to-video\/lora 1\.0\.0 /,
     );
 
     for (const name of [endpoint, lora])
@@ -248,13 +248,10 @@ describe("models import-fal", () => {
     const input = JSON.stringify({ prompt: "a boat", seed: 7 });
     const { out } = await tempera(["submit", endpoint, "--input", input, "--wait"]);
     expect(parseJson(out)).toMatchObject({ seed: 7 });
-    const withLora = JSON.stringify({
-      prompt: "a boat",
-      loras: [{ path: "https://example.com/a.safetensors" }],
-    });
-    expect(await tempera(["submit", lora, "--input", withLora])).toMatchObject({
+    const reversed = JSON.stringify({ prompt: "a boat", reverse_video: true });
+    expect(await tempera(["submit", lora, "--input", reversed])).toMatchObject({
       code: 1,
-      err: expect.stringContaining("This version takes no `loras`; leave it empty."),
+      err: expect.stringContaining("This version does not read `reverse_video`; leave it at false."),
     });
     // Nothing runs it here, so the platform should not keep it for other tests.
     expect(await tempera(["models", "remove", `${lora}@1.0.0`])).toMatchObject({ code: 0 });

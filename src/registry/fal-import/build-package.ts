@@ -7,7 +7,7 @@ import { deriveRestrictions } from "./derive-restrictions.ts";
 import type { EndpointContract } from "./openapi-document.ts";
 import { profileOf } from "./runner-profile.ts";
 
-/** What serves the endpoint, and what an operator has chosen. */
+/** The engine and runner of an endpoint, and what an operator has chosen. */
 export interface ImportChoice {
   endpoint: string;
   version: string;

@@ -14,7 +14,7 @@ const PROFILE: RunnerProfile = {
     prompt: {},
     steps: { minimum: 2, maximum: 40 },
     format: { enum: ["png", "jpeg"] },
-    loras: { maxItems: 0 },
+    loras: { maxItems: 1 },
     shift: { exclusiveMinimum: 0 },
   },
   notes: { speed: { enum: ["none", "fast"] } },
@@ -87,7 +87,7 @@ describe("a field that the runner reads", () => {
     ["a low bound", "shift", { type: "number", minimum: 0 }, 0.1, 0, "`shift` above 0."],
     ["options", "format", { type: "string", enum: ["png", "gif"] }, "png", "gif", 'takes "png" as `format`.'],
     ["any text", "format", { type: "string" }, "jpeg", "gif", 'takes "png", "jpeg" as `format`.'],
-    ["items", "loras", { type: "array", maxItems: 3 }, [], [1], "takes no `loras`; leave it empty."],
+    ["items", "loras", { type: "array", maxItems: 3 }, [1], [1, 2], "takes at most 1 items of `loras`."],
   ])("is restricted to what it takes: %s", (_, name, field, taken, refused, message) => {
     expect(refusal(name, field, taken)).toBeUndefined();
     expect(refusal(name, field, refused)).toContain(message);

@@ -99,7 +99,8 @@ function isWithin(branch: JsonObject, word: string, bound: Json): boolean {
 }
 
 function boundsMessage(field: string, taken: JsonObject): string {
-  if (taken.maxItems === 0) return `This version takes no \`${field}\`; leave it empty.`;
+  if (taken.maxItems !== undefined)
+    return `This version takes at most ${taken.maxItems} items of \`${field}\`.`;
   const low = taken.minimum === undefined ? undefined : `from ${taken.minimum}`;
   const above = taken.exclusiveMinimum === undefined ? undefined : `above ${taken.exclusiveMinimum}`;
   const high = taken.maximum === undefined ? undefined : `to ${taken.maximum}`;

@@ -30,7 +30,7 @@ const IMAGE_SIZE: JsonObject = {
   ],
 };
 const NULLABLE_SIZE: JsonObject = { anyOf: [...(IMAGE_SIZE.anyOf as JsonObject[]), { type: "null" }] };
-const NO_LORAS: JsonObject = { maxItems: 0 };
+const LORAS: JsonObject = { maxItems: 3 };
 const QUALITIES = oneOf("low", "medium", "high", "maximum");
 const WRITE_MODES = oneOf("fast", "balanced", "small");
 const RESOLUTIONS = oneOf("480p", "580p", "720p");
@@ -50,7 +50,7 @@ const DIFFUSERS_IMAGE: RunnerProfile = {
     seed: ANY,
     output_format: oneOf("png", "jpeg", "webp"),
     use_turbo: ANY,
-    loras: NO_LORAS,
+    loras: LORAS,
   },
   notes: { acceleration: oneOf("none", "regular", "high"), enable_safety_checker: ANY },
   needs: ["prompt"],
@@ -78,7 +78,7 @@ const DIFFUSERS_VIDEO: RunnerProfile = {
     seed: ANY,
     video_quality: QUALITIES,
     video_write_mode: WRITE_MODES,
-    loras: NO_LORAS,
+    loras: LORAS,
   },
   notes: {
     acceleration: oneOf("none", "regular"),
