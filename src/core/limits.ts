@@ -256,7 +256,7 @@ export const LIMITS = {
   yamlAliasesMax: 100,
   /** Bytes of one JSON Schema of a model. */
   schemaBytesMax: 4 * 1024 * 1024,
-  /** Longest time in which `tempera models import-fal` fetches an OpenAPI document, of at most these bytes. */
+  /** Longest time in which `tempera models import-fal` fetches an OpenAPI document. */
   openapiFetchMs: 30_000,
   /** Levels of a model's schema: it is compiled recursively. */
   schemaDepthMax: 64,

@@ -27,11 +27,12 @@ const SOURCE = fileUrl("Image Url", "The URL of the image to edit.");
 const SOURCES = fileUrls("Image Urls", "The URLs of the images to edit.");
 const USE_TURBO = flag(
   "Use Turbo",
-  "Enable turbo mode for faster generation. When enabled, uses 10 inference steps and a guidance scale of 1.2.",
+  "Enable turbo mode for faster generation. When enabled, uses 10 inference steps and a guidance scale of " +
+    "1.2.",
 );
 const LORAS = loras(
-  "The LoRAs to use for the image generation. You can use up to 3 LoRAs and they will be merged together to " +
-    "generate the final image.",
+  "The LoRAs to use for the image generation. You can use up to 3 LoRAs and they will be merged together " +
+    "to generate the final image.",
 );
 
 interface Differences {
@@ -68,8 +69,8 @@ function imageFields({
     seed: seed(SAME_SEED),
     guidance_scale: number(
       "Guidance scale (CFG)",
-      "The CFG (Classifier Free Guidance) scale is a measure of how close you want the model to stick to your " +
-        "prompt when looking for a related image to show you.",
+      "The CFG (Classifier Free Guidance) scale is a measure of how close you want the model to stick to " +
+        "your prompt when looking for a related image to show you.",
       0,
       20,
       guidance,

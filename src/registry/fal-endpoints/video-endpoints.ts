@@ -20,9 +20,9 @@ import {
 import type { ShippedEndpoint, ShippedEndpoints } from "./shipped-endpoint.ts";
 
 const RATE =
-  "If true, the number of frames per second will be multiplied by the number of interpolated frames plus one. " +
-  "For example, if the generated frames per second is 16 and the number of interpolated frames is 1, the final " +
-  "frames per second will be 32. If false, the passed frames per second will be used as-is.";
+  "If true, the number of frames per second will be multiplied by the number of interpolated frames plus " +
+  "one. For example, if the generated frames per second is 16 and the number of interpolated frames is 1, " +
+  "the final frames per second will be 32. If false, the passed frames per second will be used as-is.";
 
 /** All that text to video has with the model of 14 billion parameters. */
 const TEXT_TO_VIDEO: Fields = {
@@ -38,9 +38,9 @@ const TEXT_TO_VIDEO: Fields = {
   frames_per_second: integer(
     "Frames per Second",
     "Frames per second of the generated video. Must be between 4 to 60. When using interpolation and " +
-      "`adjust_fps_for_interpolation` is set to true (default true,) the final FPS will be multiplied by the " +
-      "number of interpolated frames plus one. For example, if the generated frames per second is 16 and the " +
-      "number of interpolated frames is 1, the final frames per second will be 32. If " +
+      "`adjust_fps_for_interpolation` is set to true (default true,) the final FPS will be multiplied by " +
+      "the number of interpolated frames plus one. For example, if the generated frames per second is 16 " +
+      "and the number of interpolated frames is 1, the final frames per second will be 32. If " +
       "`adjust_fps_for_interpolation` is set to false, this value will be used as-is.",
     4,
     60,
@@ -81,22 +81,23 @@ const TEXT_TO_VIDEO: Fields = {
   ),
   acceleration: choice(
     "Acceleration",
-    "Acceleration level to use. The more acceleration, the faster the generation, but with lower quality. The " +
-      "recommended value is 'regular'.",
+    "Acceleration level to use. The more acceleration, the faster the generation, but with lower quality. " +
+      "The recommended value is 'regular'.",
     ["none", "regular"],
     "regular",
   ),
   guidance_scale: number(
     "Guidance Scale (1st Stage)",
-    "Classifier-free guidance scale. Higher values give better adherence to the prompt but may decrease quality.",
+    "Classifier-free guidance scale. Higher values give better adherence to the prompt but may decrease " +
+      "quality.",
     1,
     10,
     3.5,
   ),
   guidance_scale_2: number(
     "Guidance Scale (2nd Stage)",
-    "Guidance scale for the second stage of the model. This is used to control the adherence to the prompt in " +
-      "the second stage of the model.",
+    "Guidance scale for the second stage of the model. This is used to control the adherence to the prompt " +
+      "in the second stage of the model.",
     1,
     10,
     4,
@@ -124,9 +125,9 @@ const TEXT_TO_VIDEO: Fields = {
   ),
   video_write_mode: choice(
     "Video Write Mode",
-    "The write mode of the output video. Faster write mode means faster results but larger file size, balanced " +
-      "write mode is a good compromise between speed and quality, and small write mode is the slowest but " +
-      "produces the smallest file size.",
+    "The write mode of the output video. Faster write mode means faster results but larger file size, " +
+      "balanced write mode is a good compromise between speed and quality, and small write mode is the " +
+      "slowest but produces the smallest file size.",
     ["fast", "balanced", "small"],
     "balanced",
   ),
@@ -149,8 +150,8 @@ const END_IMAGE: Fields = {
 const shapeOf = (source: string): JsonObject =>
   choice(
     "Aspect Ratio",
-    `Aspect ratio of the generated video. If 'auto', the aspect ratio will be determined automatically based on ` +
-      `the input ${source}.`,
+    `Aspect ratio of the generated video. If 'auto', the aspect ratio will be determined automatically ` +
+      `based on the input ${source}.`,
     ["auto", "16:9", "9:16", "1:1"],
     "auto",
   );
@@ -343,8 +344,8 @@ const OF_A14B: ShippedEndpoints = {
       aspect_ratio: shapeOf("video"),
       strength: number(
         "Strength",
-        "Strength of the video transformation. A value of 1.0 means the output will be completely based on the " +
-          "prompt, while a value of 0.0 means the output will be identical to the input video.",
+        "Strength of the video transformation. A value of 1.0 means the output will be completely based on " +
+          "the prompt, while a value of 0.0 means the output will be identical to the input video.",
         0,
         1,
         0.9,
