@@ -44,6 +44,8 @@ class Parameters:
     """Settings that `use_turbo` (`turbo`) and `acceleration` (`regular`, `high`) select: see `Recipe`."""
     recipe: str = ""
     """The recipe of every request, for endpoints such as `…/turbo`."""
+    safetyThreshold: float = 0.5
+    """Score from 0 to 1 above which the safety checker takes an image for unsafe."""
     resolutions: Mapping[str, list[int]] = field(
         default_factory=lambda: {"480p": [832, 480], "580p": [1024, 576], "720p": [1280, 720]}
     )
@@ -96,6 +98,11 @@ class Parameters:
         demand("lorasKept", _is_integer(merged.lorasKept, 0, 1000), "an integer from 0 to 1000")
         demand("recipes", isinstance(merged.recipes, Mapping), "a mapping such as turbo: { steps: 4 }")
         demand("recipe", isinstance(merged.recipe, str), "the name of a recipe")
+        demand(
+            "safetyThreshold",
+            isinstance(merged.safetyThreshold, int | float) and 0 < merged.safetyThreshold < 1,
+            "a number between 0 and 1",
+        )
         demand("resolutions", _are_resolutions(merged.resolutions), "a mapping such as 480p: [832, 480]")
         demand("warmUp", _are_inputs(merged.warmUp), "a list of inputs such as { image_size: square_hd }")
         if faults:

@@ -26,6 +26,7 @@ from .parameters import Parameters
 from .recipes import Recipe, Recipes
 from .image.images import fill, read_image, to_bytes
 from .sampling.preview import draw_preview
+from .safety_check import RunCheck, open_safety_check, video_remarks
 from .video_file import QUALITIES, WRITE_MODES, write_mp4
 from .warm_up import IMAGE, warm_up
 
@@ -58,6 +59,8 @@ class _Wanted:
     write_mode: str
     loras: list[Lora]
     recipe: Recipe
+    checks_input: bool
+    checks_output: bool
 
 
 class WanVideo:
@@ -68,6 +71,7 @@ class WanVideo:
         self._adapters = Adapters(pipeline, parameters.lorasKept)
         self._adapters.add(recipes.loras)
         self._pipelines = _pipelines_by_input(pipeline)
+        self._safety = open_safety_check(parameters.safetyThreshold)
         network = pipeline.transformer if pipeline.transformer is not None else pipeline.transformer_2
         self._multiple = pipeline.vae_scale_factor_spatial * network.config.patch_size[1]
         # `transformer_2` takes over below this noise level.
@@ -80,8 +84,12 @@ class WanVideo:
     def run(self, run: Run) -> dict[str, Any]:
         wanted = self._read(run)
         first, last = self._read_images(run, wanted)
+        images = {"image_url": first, "end_image_url": last}
+        RunCheck(self._safety, asked=wanted.checks_input).refuse_inputs(run, images)
+        safety = RunCheck(self._safety, asked=wanted.checks_output)
         width, height = self._frame_size(wanted.resolution, wanted.shape, first)
-        frames = self._render(run, wanted, width, height, first, last)
+        frames = self._render(run, wanted, width, height, first, last, safety)
+        safety.refuse_video(run, frames)
         with TemporaryDirectory(prefix="tempera-video-") as folder:
             path = Path(folder) / "video.mp4"
             write_mp4(
@@ -129,6 +137,8 @@ class WanVideo:
             write_mode=fields.choice("video_write_mode", "balanced", list(WRITE_MODES)),
             loras=read_loras(fields, run, self._pipeline),
             recipe=recipe,
+            checks_input=fields.flag("enable_safety_checker", False),
+            checks_output=fields.flag("enable_output_safety_checker", False),
         )
         remarks += self._read_unsupported(fields, wanted)
         fields.check()
@@ -143,11 +153,6 @@ class WanVideo:
         interpolator = fields.choice("interpolator_model", "film", ["none", "film", "rife"])
         fields.flag("adjust_fps_for_interpolation", True)
         expands = fields.flag("enable_prompt_expansion", False)
-        checkers = [
-            name
-            for name in ("enable_safety_checker", "enable_output_safety_checker")
-            if fields.flag(name, False)
-        ]
         messages = []
         if interpolator != "none" and between > 0:
             fields_of_it = ("interpolator_model", "num_interpolated_frames", "adjust_fps_for_interpolation")
@@ -157,8 +162,12 @@ class WanVideo:
             )
         if expands:
             messages.append(f"This engine does not expand prompts; {no_effect('enable_prompt_expansion')}.")
-        if checkers:
-            messages.append(f"This engine has no safety checker; {no_effect(*checkers)}.")
+        messages += video_remarks(
+            self._safety,
+            of_input=wanted.checks_input,
+            of_output=wanted.checks_output,
+            has_image=wanted.from_image,
+        )
         if wanted.guidance <= 1:
             # The pipeline decides by `guidance_scale` alone, for both experts.
             unused = ["negative_prompt"] if wanted.negative.strip() else []
@@ -183,6 +192,7 @@ class WanVideo:
         height: int,
         first: Image.Image | None,
         last: Image.Image | None,
+        safety: RunCheck,
     ) -> NDArray[np.float32]:
         """Returns frames of shape [frames, height, width, 3], from 0 to 1."""
         pipeline = self._pipelines["image" if wanted.from_image else "text"]
@@ -200,7 +210,7 @@ class WanVideo:
             arguments["last_image"] = fill(last, width, height)
 
         def draw(latents: torch.Tensor) -> tuple[str, bytes]:
-            return draw_preview(self._pipeline.vae, latents)
+            return safety.preview(draw_preview(self._pipeline.vae, latents))
 
         # With offloading, the decoder and the working network would move each other off the device at each
         # preview.

@@ -115,6 +115,7 @@ def test_reports_all_faulty_parameters_together() -> None:
         "pixelsMax": "many",
         "recipes": "turbo",
         "recipe": 1,
+        "safetyThreshold": 1,
         "resolutions": {"480p": [832]},
         "warmUp": ["square"],
         "dtipe": "float16",

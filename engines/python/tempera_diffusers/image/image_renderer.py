@@ -8,9 +8,10 @@ from PIL import Image
 from tempera_engine import File, Run
 
 from ..adapters import Adapters, read_loras
-from ..fields import Fields, tell_of_cut
+from ..fields import Fields, no_effect, tell_of_cut
 from ..parameters import Parameters
 from ..recipes import Recipes
+from ..safety_check import RunCheck, open_safety_check
 from ..sampling import noise
 from ..sampling.denoising import Denoising
 from ..sampling.preview import draw_preview
@@ -31,6 +32,7 @@ class ImageRenderer:
         self._loaded = loaded
         self._parameters = parameters
         self._recipes = recipes
+        self._safety = open_safety_check(parameters.safetyThreshold)
         self._adapters = Adapters(loaded, parameters.lorasKept)
         self._adapters.add(recipes.loras)
         self.multiple = int(loaded.vae_scale_factor) * 2
@@ -47,7 +49,13 @@ class ImageRenderer:
     def read(self, run: Run, fields: Fields, default_size: str | None = None) -> ImageRequest:
         """Reads the fields that all endpoints have. Call `fields.check()` before the request is used."""
         loras = read_loras(fields, run, self._loaded)
-        return ImageRequest.read(fields, self._parameters, self._recipes, loras, default_size)
+        request = ImageRequest.read(fields, self._parameters, self._recipes, loras, default_size)
+        if request.checks and self._safety is None:
+            request.remarks.append(
+                f"This engine has no safety checker; {no_effect('enable_safety_checker')}, "
+                "and has_nsfw_concepts is always false."
+            )
+        return request
 
     def render(
         self,
@@ -67,10 +75,11 @@ class ImageRenderer:
         if rendered != size:
             run.log("INFO", f"Rendered at {rendered[0]}x{rendered[1]}, scaled to {size[0]}x{size[1]}.")
         request.tell(run)
+        safety = RunCheck(self._safety, asked=request.checks)
 
         def draw(packed: torch.Tensor) -> tuple[str, bytes]:
             unpacked = pipeline._unpack_latents(packed, rendered[1], rendered[0], pipeline.vae_scale_factor)
-            return draw_preview(pipeline.vae, unpacked)
+            return safety.preview(draw_preview(pipeline.vae, unpacked))
 
         # With offloading, the decoder and the working network would move each other off the device at each
         # preview.
@@ -98,7 +107,35 @@ class ImageRenderer:
         finally:
             # An interrupted call leaves a network on the device.
             self._loaded.maybe_free_model_hooks()
-        return write_output(run, request, size, [Image.fromarray(to_bytes(values)) for values in pixels])
+        images = [Image.fromarray(to_bytes(values)) for values in pixels]
+        return self.write(run, request, size, images)
+
+    def write(
+        self, run: Run, request: ImageRequest, size: Size, images: Sequence[Image.Image]
+    ) -> dict[str, Any]:
+        """Checks the images, sends them scaled to a size, and returns fal's output."""
+        safety = RunCheck(self._safety, asked=request.checks)
+        files = []
+        unsafe = []
+        for i, image in enumerate(images):
+            run.check()
+            scaled = image if image.size == size else image.resize(size, Image.Resampling.LANCZOS)
+            name = f"{request.seed + i}.{EXTENSIONS[request.format]}"
+            file = File(f"image/{request.format}", name, width=size[0], height=size[1])
+            shown, is_unsafe = safety.covered(scaled)
+            unsafe.append(is_unsafe)
+            artifact = run.artifact(file, write_image(shown, request.format))
+            files.append({**artifact, "width": size[0], "height": size[1]})
+        if safety.is_active:
+            found = f"{sum(unsafe)} of {len(files)} images unsafe; such are black"
+            run.log("INFO", f"`enable_safety_checker` found {found}.")
+        return {
+            "images": files,
+            "timings": {"inference": round(run.seconds, 3)},
+            "seed": request.seed,
+            "has_nsfw_concepts": unsafe,
+            "prompt": request.prompt,
+        }
 
     def tell_of_cuts(self, run: Run, request: ImageRequest) -> None:
         """Tells of prompts that pipelines cut, which are those that take no image for the text encoder."""
@@ -109,24 +146,3 @@ class ImageRenderer:
             tokens = len(self._loaded.tokenizer(text, verbose=False).input_ids)
             dropped = int(self._loaded.prompt_template_encode_start_idx)
             tell_of_cut(run, name, tokens - dropped, PROMPT_TOKENS_MAX)
-
-
-def write_output(
-    run: Run, request: ImageRequest, size: Size, images: Sequence[Image.Image]
-) -> dict[str, Any]:
-    """Sends the images, scaled to a size, and returns fal's output."""
-    files = []
-    for i, image in enumerate(images):
-        run.check()
-        scaled = image if image.size == size else image.resize(size, Image.Resampling.LANCZOS)
-        name = f"{request.seed + i}.{EXTENSIONS[request.format]}"
-        file = File(f"image/{request.format}", name, width=size[0], height=size[1])
-        artifact = run.artifact(file, write_image(scaled, request.format))
-        files.append({**artifact, "width": size[0], "height": size[1]})
-    return {
-        "images": files,
-        "timings": {"inference": round(run.seconds, 3)},
-        "seed": request.seed,
-        "has_nsfw_concepts": [False] * len(files),
-        "prompt": request.prompt,
-    }

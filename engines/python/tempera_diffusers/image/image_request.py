@@ -32,6 +32,8 @@ class ImageRequest:
     """What the caller should know about fields that have no effect."""
     recipe: Recipe
     loras: list[Lora]
+    checks: bool
+    """The caller wants the images to be checked."""
 
     @staticmethod
     def read(
@@ -55,18 +57,14 @@ class ImageRequest:
         if format == "webp" and size is not None and max(size) > WEBP_SIDE_MAX:
             message = f"WebP images have sides of {WEBP_SIDE_MAX} pixels at most; ask for png."
             fields.fault(["image_size"], message, "feature_not_supported")
+        checks = fields.flag("enable_safety_checker", True)
         recipe, remarks = recipes.choose(fields, ["none", "regular", "high"])
         steps = recipe.steps or steps
         guidance = guidance if recipe.guidanceScale is None else recipe.guidanceScale
-        if fields.flag("enable_safety_checker", True):
-            remarks.append(
-                f"This engine has no safety checker; {no_effect('enable_safety_checker')}, "
-                "and has_nsfw_concepts is always false."
-            )
         if guidance <= 1 and negative.strip():
             remarks.append(f"A guidance of {guidance} is none; {no_effect('negative_prompt')}.")
         return ImageRequest(
-            prompt, negative, size, steps, guidance, count, seed, format, remarks, recipe, loras
+            prompt, negative, size, steps, guidance, count, seed, format, remarks, recipe, loras, checks
         )
 
     @property

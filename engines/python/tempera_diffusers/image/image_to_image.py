@@ -12,7 +12,7 @@ from ..fields import Fields
 from ..parameters import Parameters
 from ..recipes import Recipes
 from ..warm_up import IMAGE, warm_up
-from .image_renderer import ImageRenderer, write_output
+from .image_renderer import ImageRenderer
 from .image_size import covering, size_like
 from .images import fill, read_image
 from .input_images import read_mask, require_one_dtype
@@ -40,7 +40,7 @@ class ImageToImage:
         if strength == 0:
             # No step is left; the pipeline would refuse it.
             request.tell(run)
-            return write_output(run, request, size, [fill(image, *size)] * request.count)
+            return self._renderer.write(run, request, size, [fill(image, *size)] * request.count)
         rendered = covering(size, self._renderer.multiple)
         arguments: dict[str, Any] = {
             "width": rendered[0],
