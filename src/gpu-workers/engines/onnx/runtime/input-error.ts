@@ -2,6 +2,7 @@
 import { TemperaError } from "../../../../core/errors/tempera-error.ts";
 
 type MediaFaultType =
+  | "content_policy_violation"
   | "file_too_large"
   | "image_load_error"
   | "image_too_large"

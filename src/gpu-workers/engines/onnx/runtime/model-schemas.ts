@@ -11,6 +11,9 @@ export const PixelSize = z.object({ width: PixelSide, height: PixelSide });
 /** CPU threads of each network. Fixed, so that the same seed gives the same bytes. */
 export const Threads = z.int().min(1).max(64).default(2);
 
+/** Score from 0 to 1 above which the safety checker takes an image for unsafe. */
+export const SafetyThreshold = z.number().gt(0).lt(1).default(0.5);
+
 /** Tokens of a prompt, special ones included; longer prompts are cut, shorter ones padded. */
 export const TextTokensMax = z.int().min(2);
 

@@ -8,6 +8,7 @@ function doubling(passMs = 0): OnnxSession & { batches: number[] } {
   const batches: number[] = [];
   return {
     batches,
+    inputNames: ["x"],
     async run({ x }: Record<string, Feed>) {
       batches.push(x?.shape[0] ?? 0);
       await sleep(passMs); // its input must stay unchanged until then

@@ -27,6 +27,7 @@ export type TensorData = Float32Array | BigInt64Array;
 export type Feed = { data: TensorData; shape: readonly number[] };
 
 export interface OnnxSession {
+  readonly inputNames: readonly string[];
   /**
    * Runs the network; blocks this thread meanwhile. Resolves with its one output. A network whose inputs or
    * output are float16 accepts and gives float32 too.
@@ -54,6 +55,7 @@ export async function openOnnxSession(path: string, threads: number): Promise<On
     ),
   );
   return {
+    inputNames: session.inputNames,
     async run(feeds) {
       const tensors = Object.entries(feeds).map(([name, { data, shape }]) => {
         if (data instanceof BigInt64Array) return [name, new ort.Tensor("int64", data, shape)] as const;

@@ -49,7 +49,8 @@ describe.each([1, 2, 3])("a pass on %i threads", (threads) => {
   });
 
   it("rejects outputs that do not fit the rows", async () => {
-    const other: OnnxSession = { run: async () => ({ data: new Float32Array(7), shape: [7] }) };
+    const run = async () => ({ data: new Float32Array(7), shape: [7] });
+    const other: OnnxSession = { inputNames: [], run };
     await expect(guidedVelocities(createRowPass(other, threads), [item(0)])).rejects.toThrow(
       /gave 7 numbers for \d rows/,
     );

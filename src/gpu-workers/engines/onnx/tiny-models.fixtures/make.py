@@ -1,6 +1,6 @@
 """Makes the tiny networks of the runners' unit tests.
 
-`python make.py` writes wan/ and mmaudio/ beside this file (needs onnx).
+`python make.py` writes wan/, mmaudio/ and red-is-unsafe.onnx beside this file (needs onnx).
 
 They have the inputs and outputs of real networks and a known result: with data x0, the velocity at noise
 level s of a point x is (x - x0) / s, so Euler steps end exactly at x0. x0 follows from the condition, as the
@@ -11,6 +11,7 @@ tests know:
   the first for 1.
 - mmaudio: x0 is the mean brightness of each image (-1..1; 0 without one) plus the mean of the prompt's token
   ids / 100. The decoder makes each latent two columns, all rows of magnitude max(0, latent).
+- red-is-unsafe: scores images as open_nsfw does, the higher the more red than green and blue they are.
 """
 
 import json
@@ -76,6 +77,13 @@ SPECTROGRAM = f"""{HEAD} spectrogram (float[B,1,A] latents) => (float[B,33,T] sp
     loud = Relu(latents) above = Add(loud, floor) log = Log(above)
     spectrogram = Resize<{NEAREST}>(log, , scales) }}"""
 
+# The rows of the weights are blue, green and red less their means; the columns safe and unsafe.
+RED_IS_UNSAFE = f"""{HEAD} red (float[n,224,224,3] images) => (float[n,2] scores)
+<int64[2] area = {{1,2}}, float[2] bias = {{12.0,0.0}},
+ float[3,2] weights = {{0.0,-0.05,0.0,-0.05,0.0,0.1}}> {{
+    colors = ReduceMean<keepdims = 0>(images, area) products = MatMul(colors, weights)
+    logits = Add(products, bias) scores = Softmax<axis = 1>(logits) }}"""
+
 VOCABULARY = ["[PAD]", "[UNK]", "[BOS]", "[EOS]", "low", "high", "loud"]
 FLAGS = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
 BEGIN = {"SpecialToken": {"id": "[BOS]", "type_id": 0}}
@@ -133,6 +141,9 @@ MODELS = {
     },
 }
 
+red = parser.parse_model(RED_IS_UNSAFE)
+onnx.checker.check_model(red)
+onnx.save(red, HERE / "red-is-unsafe.onnx")
 for model, networks in MODELS.items():
     for name, text in networks.items():
         network = parser.parse_model(text)

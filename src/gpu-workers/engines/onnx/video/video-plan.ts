@@ -1,4 +1,5 @@
 /** Plans a video: the native size and length that a model renders, and the video that is made of them. */
+import { toRgb } from "../image/encode-image.ts";
 import { type ImageSize, nativeSizeFor } from "../image/image-size.ts";
 
 const ASPECTS = { "16:9": 16 / 9, "9:16": 9 / 16, "1:1": 1 } as const;
@@ -66,6 +67,25 @@ export function nearestAspect({ width, height }: ImageSize): AspectRatio {
   return (Object.keys(ASPECTS) as AspectRatio[]).reduce((best, name) =>
     distance(name) < distance(best) ? name : best,
   );
+}
+
+/**
+ * Gives one rendered frame as RGB, 8 bits, row by row.
+ *
+ * @param video float32 [3, T, height, width], -1..1
+ */
+export function frameOf(
+  video: Float32Array,
+  { frames, width, height }: VideoPlan["native"],
+  index: number,
+): Buffer {
+  const area = width * height;
+  const planes = new Float32Array(3 * area);
+  for (let c = 0; c < 3; c++) {
+    const from = (c * frames + index) * area;
+    planes.set(video.subarray(from, from + area), c * area);
+  }
+  return toRgb(planes);
 }
 
 /**

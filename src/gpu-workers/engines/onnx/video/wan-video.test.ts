@@ -3,16 +3,18 @@ import { cp, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import sharp from "sharp";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import type { InputFile } from "../../../../core/files/input-file.ts";
 import type { JsonObject } from "../../../../core/json/json.ts";
 import type { RunState } from "../../../contract/checkpoint.ts";
+import { FLAGGED } from "../image/safety-check.ts";
 import { decodeClip } from "../media/decode-clip.ts";
 import type { LoadedModel } from "../runtime/loaded-model.ts";
 import { loadWanVideo } from "./wan-video.ts";
 
 /** Networks with known results, described in tiny-models.fixtures/make.py. */
 const TINY = join(import.meta.dirname, "../tiny-models.fixtures/wan");
+const RED_IS_UNSAFE = join(TINY, "../red-is-unsafe.onnx");
 const parameters: JsonObject = {
   threads: 1,
   nativeSizes: [
@@ -196,6 +198,39 @@ describe("wan_video", () => {
     expect((await run({ interpolator_model: "rife", num_interpolated_frames: 0 })).clip.frames).toHaveLength(
       9,
     );
+  });
+
+  describe("with a safety checker that takes red for unsafe", () => {
+    let checking: LoadedModel;
+    beforeAll(async () => {
+      vi.stubEnv("TEMPERA_SAFETY_CHECKER", RED_IS_UNSAFE);
+      checking = await load().finally(() => vi.unstubAllEnvs());
+    });
+    const flaggedAt = (field: string) => ({
+      code: "input_invalid",
+      faults: [{ loc: ["body", field], msg: FLAGGED, type: "content_policy_violation" }],
+    });
+
+    it("refuses an unsafe image of the caller, and an unsafe frame of the video", async () => {
+      const { files, image_url } = await inputImage(64, 64, "#ff0000");
+      const red = { image_url };
+      for (const [checks, field] of [
+        [{ enable_safety_checker: true }, "image_url"],
+        [{ enable_output_safety_checker: true }, "prompt"],
+      ] as const)
+        await expect(run({ ...red, ...checks }, { of: checking, files })).rejects.toMatchObject(
+          flaggedAt(field),
+        );
+      expect((await run(red, { of: checking, files })).clip.frames).toHaveLength(9);
+    });
+
+    it("lets others pass, and says what it looked at", async () => {
+      const { files, image_url } = await inputImage(64, 64, "#00ff00");
+      const checks = { enable_safety_checker: true, enable_output_safety_checker: true };
+      const { clip, logs } = await run({ image_url, ...checks }, { of: checking, files });
+      expect(clip.frames).toHaveLength(9);
+      expect(logs.at(-1)).toBe("INFO The safety checker looks at the caller's image, not at the prompt.");
+    });
   });
 
   it("makes lengths that are not native to the model, and logs that", async () => {

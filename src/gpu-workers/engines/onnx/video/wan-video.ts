@@ -23,8 +23,11 @@ import type { RunEmitter } from "../../../engine-sdk/run-emitter.ts";
 import type { RunnerLoad, RunnerRun } from "../../../engine-sdk/runner.ts";
 import { encodeImage, loadImageEncoder, toRgb } from "../image/encode-image.ts";
 import { Previewer } from "../image/image-preview.ts";
+import type { ImageSize } from "../image/image-size.ts";
 import { readInputImage } from "../image/read-image.ts";
+import { FLAGGED, openSafetyCheck, type SafetyCheck } from "../image/safety-check.ts";
 import { writeVideo } from "../media/write-video.ts";
+import { inputFault } from "../runtime/input-error.ts";
 import {
   type LoadedModel,
   type LoadProgress,
@@ -37,6 +40,7 @@ import {
   PixelSize,
   parseInput,
   parseParameters,
+  SafetyThreshold,
   Seed,
   TextTokensMax,
   Threads,
@@ -48,7 +52,10 @@ import { assertFinite } from "../sampling/finite.ts";
 import { flowMatchSigmas } from "../sampling/flow-match-euler.ts";
 import { type GuidedItem, guidedVelocities } from "../sampling/guided-pass.ts";
 import { StepBatcher, type StepItem } from "../sampling/step-batcher.ts";
-import { nearestAspect, planVideo, resampleFrames, type VideoPlan } from "./video-plan.ts";
+import { frameOf, nearestAspect, planVideo, resampleFrames, type VideoPlan } from "./video-plan.ts";
+
+/** Most frames of a video that the safety checker looks at, evenly over its length. */
+const CHECKED_FRAMES_MAX = 16;
 
 /** `parameters:` of the manifest. */
 const Parameters = z.object({
@@ -74,6 +81,7 @@ const Parameters = z.object({
   boundary: z.number().gt(0).lt(1).optional(),
   /** The most videos that share a step. */
   batchMax: z.int().min(1).max(64).default(2),
+  safetyThreshold: SafetyThreshold,
 });
 type Parameters = z.infer<typeof Parameters>;
 
@@ -126,6 +134,8 @@ interface VideoNetworks extends ModelComponents {
   transformer2?: RowPass;
   decoder: OnnxSession;
   encoder: OnnxSession;
+  /** Only where the operator chose one. */
+  safety?: SafetyCheck;
 }
 
 export async function loadWanVideo(
@@ -143,9 +153,16 @@ export async function loadWanVideo(
   const decoder = await components.openNetwork("vae_decoder");
   const encoder = await components.openNetwork("vae_encoder");
   await loadImageEncoder(threads);
+  const safety = await openSafetyCheck(parameters);
   progress(1, "decoder");
-  const networks = { ...components, transformer, ...(transformer2 && { transformer2 }), decoder, encoder };
-  return new WanVideoModel(parameters, networks);
+  return new WanVideoModel(parameters, {
+    ...components,
+    transformer,
+    ...(transformer2 && { transformer2 }),
+    decoder,
+    encoder,
+    ...(safety && { safety }),
+  });
 }
 
 class WanVideoModel implements LoadedModel {
@@ -174,13 +191,14 @@ class WanVideoModel implements LoadedModel {
     const firstFrame = url === undefined ? undefined : await readInputImage(url, files, "image_url");
     const plan = this.#plan(input, firstFrame?.size);
     const planes = await firstFrame?.fitted(plan.native);
+    if (planes && input.enable_safety_checker) await this.#refuseUnsafe(toRgb(planes), plan, "image_url");
     signal.throwIfAborted();
 
     const shape = this.#latentShape(plan);
     const count = this.#parameters.latentChannels * shape[0] * shape[1] * shape[2];
     const sample = beginSample({ resume, emit, count, steps, seed: input.seed, seedsMax: 2 ** 32 });
     const prompt = prompts.tokenize(input.prompt);
-    logRemarks(emit, [...prompts.remarks(prompt), ...remarks(input, plan)]);
+    logRemarks(emit, [...prompts.remarks(prompt), ...remarks(input, plan, this.#networks.safety)]);
     const condition: VideoCondition = {
       shape,
       given: await this.#encodeGiven(planes, plan, shape),
@@ -195,6 +213,7 @@ class WanVideoModel implements LoadedModel {
     this.#restoreGiven(sample.latents, condition);
     const video = await this.#decode(sample.latents, shape);
     assertFinite(video);
+    if (input.enable_output_safety_checker) await this.#refuseUnsafeVideo(video, plan, signal);
     signal.throwIfAborted();
     const encodingMs = performance.now();
     const bytes = await this.#encodeFile(video, plan, input, signal);
@@ -321,7 +340,7 @@ class WanVideoModel implements LoadedModel {
   #denoise(
     sample: Sample,
     condition: VideoCondition,
-    { shift, num_inference_steps: steps }: Input,
+    { shift, num_inference_steps: steps, enable_output_safety_checker: isChecked }: Input,
     { native }: VideoPlan,
     emit: RunEmitter,
     signal: AbortSignal,
@@ -329,9 +348,11 @@ class WanVideoModel implements LoadedModel {
     const { shape } = condition;
     const { latentChannels: channels } = this.#parameters;
     const [, rows, columns] = shape;
-    const previewer = new Previewer(emit, async (latents) =>
-      encodeImage(toRgb(await this.#decode(latents, [1, rows, columns])), native, native, "jpeg"),
-    );
+    const previewer = new Previewer(emit, async (latents) => {
+      const rgb = toRgb(await this.#decode(latents, [1, rows, columns]));
+      const isUnsafe = isChecked && (await this.#isUnsafe(rgb, native));
+      return encodeImage(isUnsafe ? Buffer.alloc(rgb.length) : rgb, native, native, "jpeg");
+    });
     return denoiseSample(this.#batcher, {
       sample,
       sigmas: flowMatchSigmas({ ...this.#networks.scheduler, use_dynamic_shifting: false, shift }, steps, 0),
@@ -354,6 +375,31 @@ class WanVideoModel implements LoadedModel {
   #decode(latents: Float32Array, shape: readonly number[]): Promise<Float32Array> {
     const feed = { data: latents, shape: [1, this.#parameters.latentChannels, ...shape] };
     return this.#batcher.between(async () => (await this.#networks.decoder.run({ latents: feed })).data);
+  }
+
+  async #isUnsafe(rgb: Buffer, size: ImageSize): Promise<boolean> {
+    const { safety } = this.#networks;
+    return safety !== undefined && (await this.#batcher.between(() => safety.isUnsafe(rgb, size)));
+  }
+
+  async #refuseUnsafe(rgb: Buffer, { native }: VideoPlan, field: string): Promise<void> {
+    if (await this.#isUnsafe(rgb, native)) throw inputFault(field, "content_policy_violation", FLAGGED);
+  }
+
+  /**
+   * Refuses a video with an unsafe frame: its output has no field that could tell the caller of a black one.
+   *
+   * @param video float32 [3, T, H, W], -1..1
+   */
+  async #refuseUnsafeVideo(video: Float32Array, plan: VideoPlan, signal: AbortSignal): Promise<void> {
+    if (!this.#networks.safety) return;
+    const { frames, ...size } = plan.native;
+    const checked = Math.min(frames, CHECKED_FRAMES_MAX);
+    for (let i = 0; i < checked; i++) {
+      signal.throwIfAborted();
+      const index = Math.round((i * (frames - 1)) / Math.max(checked - 1, 1));
+      await this.#refuseUnsafe(frameOf(video, { ...size, frames }, index), plan, "prompt");
+    }
   }
 
   async #encodeFile(
@@ -403,7 +449,7 @@ function estimateMiddleFrame(
 }
 
 /** Tells the caller how the video is made; nothing is changed silently. */
-function remarks(input: Input, { native, output }: VideoPlan): Remark[] {
+function remarks(input: Input, { native, output }: VideoPlan, safety: SafetyCheck | undefined): Remark[] {
   const messages: string[] = [];
   if (native.width !== output.width || native.height !== output.height) {
     messages.push(
@@ -427,7 +473,9 @@ function remarks(input: Input, { native, output }: VideoPlan): Remark[] {
   }
   if (input.acceleration === "regular")
     messages.push("This model has no accelerated form: every step is computed.");
-  if (input.enable_safety_checker || input.enable_output_safety_checker)
+  if (!safety && (input.enable_safety_checker || input.enable_output_safety_checker))
     messages.push("This model has no safety checker; nothing was checked.");
+  if (safety && input.enable_safety_checker)
+    messages.push("The safety checker looks at the caller's image, not at the prompt.");
   return messages.map((message) => ({ level: "INFO", message }));
 }
