@@ -28,6 +28,7 @@ const TASKS = {
   build: ["scripts/build.mjs"],
   conformance: ["tests/conformance/main.ts"],
   demo: ["src/cli/demo.ts"],
+  "gpu:prove": ["scripts/gpu-prove.mjs"],
   "models:evaluate": ["src/evaluation/models-evaluate.ts"],
   "lock:python": ["scripts/lock-python.mjs"],
   sbom: ["scripts/sbom.mjs"],
