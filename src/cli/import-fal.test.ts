@@ -65,7 +65,7 @@ describe("an endpoint whose schemas ship", () => {
       `wrote  ${join(folders.schemas, "models", path, "input.json")}`,
       `wrote  ${join(folders.schemas, "models", path, "output.json")}`,
     ]);
-    expect(out[3]).toMatch(/^no effect, noted in each request's log {2}enable_safety_checker, /);
+    expect(out[3]).toMatch(/^no effect, noted in each request's log {2}enable_prompt_expansion, /);
   });
 
   it("is restricted to what its runner does", async () => {
@@ -117,9 +117,9 @@ describe("a fault", () => {
     ],
     [
       "an endpoint that nothing serves",
-      "fal-ai/qwen-image-edit",
+      "fal-ai/qwen-image-layered",
       {},
-      /^Nothing here serves fal-ai\/qwen-image-edit: it needs diffusers' QwenImageEditPipeline/,
+      /^Nothing here serves fal-ai\/qwen-image-layered: it needs diffusers' QwenImageLayeredPipeline/,
     ],
     [
       "a runner that cannot take the input",

@@ -4,7 +4,7 @@ import { describe, expect, it } from "vitest";
 import { parseJson } from "../../core/json/exact-json.ts";
 import { isObject, type JsonObject } from "../../core/json/json.ts";
 import { isEndpointId } from "../../core/models/endpoint.ts";
-import { ENGINE_RUNNERS } from "../../gpu-workers/worker/process/engine-programs.ts";
+import { engineRunners } from "../../gpu-workers/worker/process/engine-programs.ts";
 import { buildPackage } from "../fal-import/build-package.ts";
 import { createManifestCheck } from "../packages/package-check.ts";
 import { createContentCheck } from "../packages/package-content.ts";
@@ -12,7 +12,7 @@ import { SHIPPED_ENDPOINTS } from "./endpoints.ts";
 
 const SCHEMAS = resolve(import.meta.dirname, "../../../schemas");
 const names = Object.keys(SHIPPED_ENDPOINTS);
-const check = createContentCheck(createManifestCheck(SCHEMAS), ENGINE_RUNNERS);
+const check = createContentCheck(createManifestCheck(SCHEMAS), engineRunners());
 
 describe("the shipped endpoints", () => {
   it.each([

@@ -217,8 +217,9 @@ const TEXT: ShippedEndpoints = {
 };
 
 const EDIT = imageFields({ steps: 30, guidance: 4, size: null });
-const OF_ONE = { required: ["prompt", "image_url"], unserved: pipeline("QwenImageEditPipeline") };
-const OF_SEVERAL = { required: ["prompt", "image_urls"], unserved: pipeline("QwenImageEditPlusPipeline") };
+const EDITED = { servedBy: { engine: "diffusers", runner: "image-to-image" } };
+const OF_ONE = { required: ["prompt", "image_url"], ...EDITED };
+const OF_SEVERAL = { required: ["prompt", "image_urls"], ...EDITED };
 const edit = (name: string, title: string, fields: Fields, options: Options): ShippedEndpoint =>
   endpoint(name, title, "image-to-image", fields, options);
 
@@ -272,7 +273,7 @@ const EDITS: ShippedEndpoints = {
     },
     {
       required: ["prompt", "image_url", "mask_url"],
-      unserved: pipeline("QwenImageEditInpaintPipeline"),
+      ...EDITED,
     },
   ),
   "fal-ai/qwen-image-edit-plus": edit("QwenImageEditPlus", "Qwen-Image Edit Plus", EDIT_PLUS, OF_SEVERAL),

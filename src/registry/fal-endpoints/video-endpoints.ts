@@ -272,7 +272,7 @@ const IMAGE_RESULT = {
   unserved: "its result is an image, and the runner wan_video makes videos",
 };
 const TURBO = {
-  unserved: "it fixes the steps, guidance and noise levels of distilled weights, which no engine here does",
+  unserved: "it needs distilled weights; import it with `--engine` and `--runner`, and write their recipe",
 };
 const VIDEO_PIPELINE = "it takes a video, which the runner wan_video does not";
 

@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { describe, expect, it } from "vitest";
 import type { Json, JsonObject } from "../../core/json/json.ts";
-import { ENGINE_RUNNERS } from "../../gpu-workers/worker/process/engine-programs.ts";
+import { engineRunners } from "../../gpu-workers/worker/process/engine-programs.ts";
 import { createInputCheck } from "../input-check.ts";
 import { deriveRestrictions } from "./derive-restrictions.ts";
 import { PROFILES, type RunnerProfile } from "./runner-profile.ts";
@@ -134,7 +134,7 @@ describe("the table of runners", () => {
     diffusers: "engines/python/tempera_diffusers",
   };
   it("has runners of this project alone", () => {
-    for (const { engine, runner } of PROFILES) expect(ENGINE_RUNNERS[engine]).toContain(runner);
+    for (const { engine, runner } of PROFILES) expect(engineRunners()[engine]).toContain(runner);
     expect([...new Set(PROFILES.map(({ engine }) => engine))].sort()).toEqual(Object.keys(ENGINES).sort());
   });
 

@@ -49,16 +49,36 @@ const DIFFUSERS_IMAGE: RunnerProfile = {
     num_images: between(1, 4),
     seed: ANY,
     output_format: oneOf("png", "jpeg", "webp"),
-    use_turbo: ANY,
     loras: LORAS,
+    enable_safety_checker: ANY,
   },
-  notes: { acceleration: oneOf("none", "regular", "high"), enable_safety_checker: ANY },
+  notes: { acceleration: oneOf("none", "regular", "high") },
   needs: ["prompt"],
   manifest: {
     slots: 1,
     memoryMiB: 65_000,
     timeouts: { heartbeatMs: 30_000, runMs: 1_800_000, loadMs: 900_000 },
   },
+};
+
+/** Images that begin with one: Qwen-Image's own networks, and those of Qwen-Image-Edit. */
+const DIFFUSERS_EDIT: RunnerProfile = {
+  ...DIFFUSERS_IMAGE,
+  runner: "image-to-image",
+  reads: {
+    ...DIFFUSERS_IMAGE.reads,
+    image_size: NULLABLE_SIZE,
+    image_url: ANY,
+    mask_url: ANY,
+    strength: between(0, 1),
+  },
+};
+
+/** Qwen-Image-Edit of several images. */
+const DIFFUSERS_EDIT_PLUS: RunnerProfile = {
+  ...DIFFUSERS_IMAGE,
+  runner: "image-to-image",
+  reads: { ...DIFFUSERS_IMAGE.reads, image_size: NULLABLE_SIZE, image_urls: ANY },
 };
 
 const DIFFUSERS_VIDEO: RunnerProfile = {
@@ -79,6 +99,7 @@ const DIFFUSERS_VIDEO: RunnerProfile = {
     video_quality: QUALITIES,
     video_write_mode: WRITE_MODES,
     loras: LORAS,
+    ...CHECKERS,
   },
   notes: {
     acceleration: oneOf("none", "regular"),
@@ -86,7 +107,6 @@ const DIFFUSERS_VIDEO: RunnerProfile = {
     num_interpolated_frames: between(0, 4),
     adjust_fps_for_interpolation: ANY,
     enable_prompt_expansion: ANY,
-    ...CHECKERS,
   },
   needs: ["prompt"],
   manifest: {
@@ -126,8 +146,9 @@ const ONNX_IMAGE: RunnerProfile = {
     seed: ANY,
     use_turbo: ANY,
     output_format: oneOf("png", "jpeg"),
+    enable_safety_checker: ANY,
   },
-  notes: { enable_safety_checker: ANY },
+  notes: {},
   needs: [
     "prompt",
     "negative_prompt",
@@ -162,8 +183,9 @@ const ONNX_VIDEO: RunnerProfile = {
     adjust_fps_for_interpolation: ANY,
     video_quality: QUALITIES,
     video_write_mode: WRITE_MODES,
+    ...CHECKERS,
   },
-  notes: { acceleration: oneOf("none", "regular"), ...CHECKERS },
+  notes: { acceleration: oneOf("none", "regular") },
   needs: [
     "prompt",
     "negative_prompt",
@@ -199,6 +221,8 @@ const AUDIO_FIELDS: Record<string, JsonObject> = {
 
 export const PROFILES: readonly RunnerProfile[] = [
   DIFFUSERS_IMAGE,
+  DIFFUSERS_EDIT,
+  DIFFUSERS_EDIT_PLUS,
   DIFFUSERS_VIDEO_OF_IMAGE,
   DIFFUSERS_VIDEO,
   ONNX_IMAGE,

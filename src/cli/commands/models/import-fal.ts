@@ -17,15 +17,15 @@ export function addImportCommand(models: Command): void {
     .action(async (endpoint: string, document: string | undefined, options: ImportOptions) => {
       const { importFal } = await import("../../import-fal.ts");
       const { PROJECT } = await import("../../../bin/open-registry.ts");
-      const { ENGINE_RUNNERS } = await import("../../../gpu-workers/worker/process/engine-programs.ts");
-      const { folders } = loadConfig();
+      const { engineRunners } = await import("../../../gpu-workers/worker/process/engine-programs.ts");
+      const { folders, engines } = loadConfig();
       const { out, hints } = await importFal(
         endpoint,
         { ...options, document },
         {
           models: resolve(PROJECT, folders.models),
           schemas: resolve(PROJECT, folders.schemas),
-          engines: ENGINE_RUNNERS,
+          engines: engineRunners(engines.programs),
         },
       );
       process.stdout.write(out.map((line) => `${line}\n`).join(""));
