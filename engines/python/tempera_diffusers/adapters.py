@@ -86,8 +86,8 @@ class _Unfit(Exception):
 
 class Adapters:
     """
-    The adapters of a pipeline's networks. The weights of the networks themselves are never changed: without an
-    active adapter a run gives the bytes of the model as it was loaded.
+    The adapters of a pipeline's networks. The weights of the networks themselves are never changed: without
+    an active adapter a run gives the bytes of the model as it was loaded.
     """
 
     def __init__(self, pipeline: Any, kept_max: int) -> None:
@@ -139,7 +139,8 @@ class Adapters:
             try:
                 unused = self._load(network, lora)
             except _Unfit as unfit:
-                raise InputInvalid([Fault(["loras", lora.index, "path"], str(unfit), "value_error")]) from unfit
+                fault = Fault(["loras", lora.index, "path"], str(unfit), "value_error")
+                raise InputInvalid([fault]) from unfit
             if unused:
                 run.log("WARN", f"`loras[{lora.index}]`: {unused}")
             self._kept[key] = None

@@ -204,7 +204,8 @@ class _Reading:
             return None
         fits = isinstance(value, int) or (isinstance(value, float) and not whole and math.isfinite(value))
         if isinstance(value, bool) or not fits or not low <= value <= high:
-            self._fault(f".{key}", f"{value!r} should be {'an integer' if whole else 'a number'} from {low} to {high}")
+            kind = "an integer" if whole else "a number"
+            self._fault(f".{key}", f"{value!r} should be {kind} from {low} to {high}")
             return None
         return value
 

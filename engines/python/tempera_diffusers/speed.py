@@ -37,8 +37,8 @@ def prepare(pipeline: Any, parameters: Parameters, device: torch.device) -> None
             lambda network: network.set_attention_backend(parameters.attention),
         )
     if parameters.compile:
-        # The blocks of a network are alike, so one compiled block serves all; sizes are dynamic, so that a new
-        # one costs nothing.
+        # The blocks of a network are alike, so one compiled block serves all; sizes are dynamic, so that a
+        # new one costs nothing.
         attempt(
             "compile",
             True,

@@ -92,7 +92,10 @@ def test_a_cache_is_on_for_its_runs_only(pipeline: Any, folder: Path) -> None:
             {"turbo": {"loras": [{"file": "loras/turbo.safetensors", "scale": 9}]}},
             "turbo.loras[0].scale: 9 should be a number from 0 to 4",
         ),
-        ({"high": {"cache": {"kind": "none"}}}, "high.cache: should have a kind: one of first-block, taylor, mag"),
+        (
+            {"high": {"cache": {"kind": "none"}}},
+            "high.cache: should have a kind: one of first-block, taylor, mag",
+        ),
         (
             {"high": {"cache": {"kind": "first-block", "speed": 2}}},
             "high.cache: this model cannot have it: FirstBlockCacheConfig",
@@ -169,7 +172,8 @@ def test_use_turbo_selects_its_recipe_for_one_request(load_with: Any, runs: Any)
 
 
 def test_an_endpoint_may_always_have_a_recipe(load_with: Any, runs: Any) -> None:
-    given = {name: value for name, value in INPUT.items() if name not in ("num_inference_steps", "guidance_scale")}
+    replaced = ("num_inference_steps", "guidance_scale")
+    given = {name: value for name, value in INPUT.items() if name not in replaced}
     chosen = runs(load_with(recipes={"turbo": TURBO}), {**given, "use_turbo": True})
     always = runs(load_with(recipes={"turbo": TURBO}, recipe="turbo"), given)
     assert (always.digests, always.logs) == (chosen.digests, [])
