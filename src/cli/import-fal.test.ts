@@ -69,13 +69,13 @@ describe("an endpoint whose schemas ship", () => {
   });
 
   it("is restricted to what its runner does", async () => {
-    const { out } = await run("fal-ai/wan/v2.2-a14b/text-to-video/lora@2.1.0", { memoryMib: "81000" });
-    expect(manifestOf("fal-ai/wan/v2.2-a14b/text-to-video/lora/2.1.0")).toMatchObject({
-      version: "2.1.0",
-      memoryMiB: 81_000,
-      restrictions: [{ field: "reverse_video", accepts: { const: false } }],
-    });
-    expect(out).toContain("restricted  reverse_video");
+    const { out } = await run("fal-ai/qwen-image@2.1.0", { memoryMib: "81000" });
+    const manifest = manifestOf("fal-ai/qwen-image/2.1.0") as { restrictions: unknown[] };
+    expect(manifest).toMatchObject({ version: "2.1.0", memoryMiB: 81_000 });
+    expect(manifest.restrictions).toContainEqual(
+      expect.objectContaining({ field: "use_turbo", accepts: { const: false } }),
+    );
+    expect(out).toContain("restricted  image_size, use_turbo");
   });
 });
 

@@ -59,6 +59,8 @@ class _Wanted:
     write_mode: str
     loras: list[Lora]
     recipe: Recipe
+    reverses: bool
+    """The last frame comes first."""
     checks_input: bool
     checks_output: bool
 
@@ -90,6 +92,8 @@ class WanVideo:
         width, height = self._frame_size(wanted.resolution, wanted.shape, first)
         frames = self._render(run, wanted, width, height, first, last, safety)
         safety.refuse_video(run, frames)
+        if wanted.reverses:
+            frames = frames[::-1]
         with TemporaryDirectory(prefix="tempera-video-") as folder:
             path = Path(folder) / "video.mp4"
             write_mp4(
@@ -137,6 +141,7 @@ class WanVideo:
             write_mode=fields.choice("video_write_mode", "balanced", list(WRITE_MODES)),
             loras=read_loras(fields, run, self._pipeline),
             recipe=recipe,
+            reverses=fields.flag("reverse_video", False),
             checks_input=fields.flag("enable_safety_checker", False),
             checks_output=fields.flag("enable_output_safety_checker", False),
         )

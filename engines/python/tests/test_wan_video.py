@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
 import pytest
 import torch
 from conftest import PARAMETERS
@@ -88,6 +89,13 @@ def probe(data: bytes) -> dict[str, Any]:
         }
 
 
+def decoded(data: bytes) -> Any:
+    """Returns the frames of a video: [frames, height, width, 3]."""
+    with av.open(io.BytesIO(data), "r") as file:
+        frames = [frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)]
+    return np.stack(frames).astype(int)
+
+
 @pytest.fixture
 def steps_by_expert(text_engine: Any) -> Any:
     """Counts the calls of each of the two networks while the test runs."""
@@ -112,6 +120,16 @@ def test_makes_the_requested_video_from_text(text_engine: Any, runs: Any) -> Non
     assert ran.steps == [1, 2, 3, 4, 5, 6]
     expected = {"pixels": "yuv420p", "size": (64, 48), "fps": 8, "frames": 17, "index_first": True}
     assert probe(ran.files[0]) == {"codec": "h264", **expected}
+
+
+def test_reverses_the_video(text_engine: Any, runs: Any) -> None:
+    forward, backward = [
+        decoded(runs(text_engine, {**INPUT, "video_quality": "maximum", "reverse_video": reverses}).files[0])
+        for reverses in (False, True)
+    ]
+    # Noise is compressed with losses: a frame is closer to its own copy than to any other frame.
+    distances = np.abs(forward[:, None] - backward[None]).mean(axis=(2, 3, 4))
+    assert list(distances.argmin(axis=1)) == list(reversed(range(17)))
 
 
 @pytest.mark.parametrize(("requested", "rendered"), [(18, 21), (20, 21), (21, 21)])

@@ -98,6 +98,7 @@ const DIFFUSERS_VIDEO: RunnerProfile = {
     seed: ANY,
     video_quality: QUALITIES,
     video_write_mode: WRITE_MODES,
+    reverse_video: ANY,
     loras: LORAS,
     ...CHECKERS,
   },
