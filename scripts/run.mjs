@@ -16,6 +16,7 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 /** The program of each task, and its first arguments. */
 const TASKS = {
   "audit:signatures": ["scripts/audit-signatures.mjs"],
+  "bench:diffusers": ["tests/load/bench-diffusers.ts"],
   "bench:engine": ["tests/load/bench-engine.ts"],
   "bench:isolation": ["tests/load/bench-isolation.ts"],
   "bench:limits": ["tests/load/bench-limits.ts"],
