@@ -13,6 +13,8 @@ from tempera_engine import Fault, InputFile, InputInvalid, Run
 
 from .device_faults import is_memory_full
 from .fields import Fields
+from .lora_tensors import check_tensors
+from .parameters import Parameters
 
 SCALE_MAX = 4.0
 LORAS_MAX = 3
@@ -28,6 +30,15 @@ def networks_of(pipeline: Any) -> list[Any]:
     return [network for network in found if network is not None]
 
 
+def networks_for(pipeline: Any, wanted: str) -> tuple[str, ...]:
+    """
+    The names of the networks that a value of `transformer` means. A model with a single network has no experts
+    to choose from.
+    """
+    present = tuple(name for name in NETWORKS["both"] if getattr(pipeline, name, None) is not None)
+    return NETWORKS[wanted] if len(present) > 1 else present
+
+
 @dataclass(frozen=True)
 class Lora:
     """One of the `loras` of an input."""
@@ -38,7 +49,7 @@ class Lora:
     networks: tuple[str, ...]
 
 
-def read_loras(fields: Fields, run: Run, pipeline: Any) -> list[Lora]:
+def read_loras(fields: Fields, run: Run, pipeline: Any, parameters: Parameters) -> list[Lora]:
     """Reads `loras`: a list of {path, scale, transformer, weight_name}. Collects faults as `Fields` does."""
     items = fields.value("loras")
     if not items:
@@ -46,16 +57,18 @@ def read_loras(fields: Fields, run: Run, pipeline: Any) -> list[Lora]:
     if not isinstance(items, list) or len(items) > LORAS_MAX:
         fields.fault(["loras"], f"Input should be a list of at most {LORAS_MAX} items", "list_type")
         return []
+    objection = parameters.objection_to_loras
     if find_spec("peft") is None:
-        message = "This engine has no package `peft`, which LoRA weights need; leave `loras` empty."
+        objection = "this engine has no package `peft`"
+    if objection:
+        message = f"This model takes no LoRA weights ({objection}); leave `loras` empty."
         fields.fault(["loras"], message, "feature_not_supported")
         return []
-    networks = [name for name in NETWORKS["both"] if getattr(pipeline, name, None) is not None]
-    read = (_read_lora(fields, run, index, item, networks) for index, item in enumerate(items))
+    read = (_read_lora(fields, run, index, item, pipeline) for index, item in enumerate(items))
     return [lora for lora in read if lora is not None]
 
 
-def _read_lora(fields: Fields, run: Run, index: int, item: Any, networks: list[str]) -> Lora | None:
+def _read_lora(fields: Fields, run: Run, index: int, item: Any, pipeline: Any) -> Lora | None:
     loc: list[str | int] = ["loras", index]
     if not isinstance(item, dict):
         fields.fault(loc, "Input should be an object", "dict_type")
@@ -69,15 +82,13 @@ def _read_lora(fields: Fields, run: Run, index: int, item: Any, networks: list[s
         fields.fault([*loc, "scale"], message, "float_type")
         scale = 1.0
     wanted = item.get("transformer") or "high"
-    if wanted not in NETWORKS:
+    if not isinstance(wanted, str) or wanted not in NETWORKS:
         message = f"Input should be {', '.join(map(repr, NETWORKS))}"
         fields.fault([*loc, "transformer"], message, "literal_error")
         wanted = "high"
     if file is None:
         return None
-    # A model with a single network has no experts to choose from.
-    chosen = NETWORKS[wanted] if len(networks) > 1 else tuple(networks)
-    return Lora(index, file, float(scale), chosen)
+    return Lora(index, file, float(scale), networks_for(pipeline, wanted))
 
 
 class _Unfit(Exception):
@@ -90,11 +101,13 @@ class Adapters:
     an active adapter a run gives the bytes of the model as it was loaded.
     """
 
-    def __init__(self, pipeline: Any, kept_max: int) -> None:
+    def __init__(self, pipeline: Any, kept_mib_max: int) -> None:
         self._pipeline = pipeline
-        self._kept_max = kept_max
-        self._kept: OrderedDict[tuple[str, str], None] = OrderedDict()
-        """Network and digest of each loaded adapter of requests; the least recently used first."""
+        self._kept_bytes_max = kept_mib_max * 2**20
+        self._kept: OrderedDict[tuple[str, str], int] = OrderedDict()
+        """
+        The bytes of each loaded adapter of requests, by network and digest; the least recently used first.
+        """
         self._own: set[tuple[str, str]] = set()
         """Those of the model's recipes, which stay loaded."""
 
@@ -114,22 +127,27 @@ class Adapters:
     def active(self, run: Run, loras: Sequence[Lora]) -> Iterator[None]:
         """Activates adapters for one run. Raises `InputInvalid` for weights that do not fit the networks."""
         scales: dict[str, dict[str, float]] = {}
-        for lora in loras:
-            for network in lora.networks:
-                self._require(run, network, lora)
-                of_network = scales.setdefault(network, {})
-                name = _name(lora.file.sha256)
-                of_network[name] = of_network.get(name, 0.0) + lora.scale
         try:
+            for lora in loras:
+                for network in lora.networks:
+                    self._require(run, network, lora)
+                    of_network = scales.setdefault(network, {})
+                    name = _name(lora.file.sha256)
+                    of_network[name] = of_network.get(name, 0.0) + lora.scale
             for network, of_network in scales.items():
                 model = getattr(self._pipeline, network)
                 model.set_adapters(list(of_network), list(of_network.values()))
                 model.enable_lora()
             yield
+        except Exception as error:
+            if is_memory_full(error):
+                # Another try may need the memory of adapters that are not even used.
+                self._evict(0)
+            raise
         finally:
             for network in {network for network, _ in [*self._kept, *self._own]}:
                 getattr(self._pipeline, network).disable_lora()
-            self._evict()
+            self._evict(self._kept_bytes_max)
 
     def _require(self, run: Run, network: str, lora: Lora) -> None:
         key = (network, lora.file.sha256)
@@ -143,7 +161,7 @@ class Adapters:
                 raise InputInvalid([fault]) from unfit
             if unused:
                 run.log("WARN", f"`loras[{lora.index}]`: {unused}")
-            self._kept[key] = None
+            self._kept[key] = lora.file.bytes
         self._kept.move_to_end(key)
 
     def _load(self, network: str, lora: Lora) -> str:
@@ -153,15 +171,20 @@ class Adapters:
         try:
             state = self._state_of(model, lora.file)
             model.load_lora_adapter(
-                state, prefix="transformer", adapter_name=name, _pipeline=self._pipeline
+                state,
+                prefix="transformer",
+                adapter_name=name,
+                low_cpu_mem_usage=True,
+                _pipeline=self._pipeline,
             )
             used = _loaded_tensors(model, name)
         except Exception as error:
+            # What is left of the adapter would be in the way of another try.
+            self._drop(network, name)
             # Strangers' tensors make diffusers and peft fail in many ways; a fault of the device is none.
             if isinstance(error, torch.AcceleratorError) or is_memory_full(error):
                 raise
-            self._drop(network, name)
-            reason = str(error).strip().splitlines()[0][:200]
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
             raise _Unfit(f"These LoRA weights do not fit this model: {reason}") from error
         if used == 0:
             self._drop(network, name)
@@ -173,7 +196,9 @@ class Adapters:
 
     def _state_of(self, model: Any, file: InputFile) -> dict[str, torch.Tensor]:
         """Reads the tensors under the names that diffusers gives them."""
-        state: dict[str, torch.Tensor] = self._pipeline.lora_state_dict(load_file(file.path))
+        tensors = load_file(file.path)
+        check_tensors(tensors)
+        state: dict[str, torch.Tensor] = self._pipeline.lora_state_dict(tensors)
         expand = getattr(self._pipeline, "_maybe_expand_t2v_lora_for_i2v", None)
         if expand is not None:
             state = expand(transformer=model, state_dict=state)
@@ -189,8 +214,8 @@ class Adapters:
         if name in getattr(model, "peft_config", {}):
             model.delete_adapters(name)
 
-    def _evict(self) -> None:
-        while len(self._kept) > self._kept_max:
+    def _evict(self, bytes_max: int) -> None:
+        while sum(self._kept.values()) > bytes_max:
             (network, digest), _ = self._kept.popitem(last=False)
             self._drop(network, _name(digest))
 

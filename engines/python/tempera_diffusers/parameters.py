@@ -38,8 +38,8 @@ class Parameters:
     """CPU threads, on a CPU. Set it so that the same seed gives the same bytes. 0: the default of torch."""
     pixelsMax: int = 2048 * 2048
     """Largest image that may be requested, in pixels. For videos, `resolutions` is the limit."""
-    lorasKept: int = 8
-    """LoRA adapters of requests that stay loaded; the least recently used are dropped."""
+    lorasKeptMiB: int = 4096
+    """LoRA weights of requests that stay loaded, in MiB of their files; the least recently used are dropped."""
     recipes: Mapping[str, Any] = field(default_factory=dict)
     """Settings that `use_turbo` (`turbo`) and `acceleration` (`regular`, `high`) select: see `Recipe`."""
     recipe: str = ""
@@ -55,6 +55,17 @@ class Parameters:
     Inputs that are run at load, so that no caller waits for what happens once for each size. What they leave
     out has a value of its own: two steps, a short prompt, a square image.
     """
+
+    @property
+    def objection_to_loras(self) -> str:
+        """Reason why adapters cannot be loaded beside these settings; empty when they can."""
+        if self.compile:
+            return "its networks are compiled"
+        if self.weightStorage:
+            return f"its weights are stored as {self.weightStorage}"
+        if self.offload == "sequential":
+            return "its layers are offloaded one by one"
+        return ""
 
     @staticmethod
     def parse(given: Mapping[str, Any], worker_device: str = "cpu") -> "Parameters":
@@ -95,7 +106,7 @@ class Parameters:
         demand("compile", isinstance(merged.compile, bool), "true or false")
         demand("threads", _is_integer(merged.threads, 0, 1024), "an integer from 0 to 1024")
         demand("pixelsMax", _is_integer(merged.pixelsMax, 1024, 2**28), f"an integer from 1024 to {2**28}")
-        demand("lorasKept", _is_integer(merged.lorasKept, 0, 1000), "an integer from 0 to 1000")
+        demand("lorasKeptMiB", _is_integer(merged.lorasKeptMiB, 0, 2**30), "an integer from 0")
         demand("recipes", isinstance(merged.recipes, Mapping), "a mapping such as turbo: { steps: 4 }")
         demand("recipe", isinstance(merged.recipe, str), "the name of a recipe")
         demand(
@@ -105,6 +116,12 @@ class Parameters:
         )
         demand("resolutions", _are_resolutions(merged.resolutions), "a mapping such as 480p: [832, 480]")
         demand("warmUp", _are_inputs(merged.warmUp), "a list of inputs such as { image_size: square_hd }")
+        for name, recipe in merged.recipes.items() if isinstance(merged.recipes, Mapping) else ():
+            given_settings = recipe if isinstance(recipe, Mapping) else {}
+            if given_settings.get("loras") and merged.objection_to_loras:
+                faults.append(f"recipes.{name}.loras: not for this model, since {merged.objection_to_loras}")
+            if given_settings.get("cache") and merged.compile:
+                faults.append(f"recipes.{name}.cache: not together with compile")
         if faults:
             raise ValueError(f"parameters of model.yaml: {'; '.join(faults)}")
         return merged

@@ -9,13 +9,13 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import diffusers
 from tempera_engine import InputFile
 
-from .adapters import NETWORKS, SCALE_MAX, Lora, networks_of
+from .adapters import NETWORKS, SCALE_MAX, Lora, networks_for, networks_of
 from .fields import Fields, no_effect
 
 NAMES = ("turbo", "regular", "high")
@@ -56,14 +56,21 @@ class Recipe:
             "num_inference_steps": self.steps,
             "guidance_scale": self.guidanceScale,
             "guidance_scale_2": self.guidanceScale2,
-            "shift": self.scheduler.get("shift", self.scheduler.get("flow_shift")),
         }
         return [name for name, value in values.items() if value is not None]
 
-    def tell(self, fields: Fields) -> list[str]:
+    @property
+    def sets_shift(self) -> bool:
+        """Its noise levels replace those of `shift`, a field of videos."""
+        return "shift" in self.scheduler or "flow_shift" in self.scheduler
+
+    @property
+    def remarks(self) -> list[str]:
         """Says which fields of an input it replaces, and what else its caller should know."""
-        given = [name for name in self.replaced if fields.given(name)]
-        remarks = [f"The recipe `{self.name}` sets its own values; {no_effect(*given)}."] if given else []
+        replaced = self.replaced
+        remarks = (
+            [f"The recipe `{self.name}` sets its own values; {no_effect(*replaced)}."] if replaced else []
+        )
         if self.cache is not None:
             remarks.append(
                 f"The recipe `{self.name}` skips passes by a step cache: a retry starts from the beginning."
@@ -95,7 +102,7 @@ class Recipe:
                     network.disable_cache()
 
 
-PLAIN = Recipe("")
+NO_RECIPE = Recipe("")
 """The request's own settings."""
 
 
@@ -127,7 +134,7 @@ class Recipes:
         accelerates = acceleration != "none"
         if self._always is not None:
             unused = [*(["use_turbo"] if turbo else []), *(["acceleration"] if accelerates else [])]
-            remarks = self._always.tell(fields)
+            remarks = list(self._always.remarks)
             if unused:
                 told = f"This endpoint always has the recipe `{self._always.name}`; {no_effect(*unused)}."
                 remarks.insert(0, told)
@@ -137,17 +144,17 @@ class Recipes:
             if recipe is None:
                 message = "This model has no recipe `turbo`; leave `use_turbo` off."
                 fields.fault(["use_turbo"], message, "feature_not_supported")
-                return PLAIN, []
-            remarks = recipe.tell(fields)
+                return NO_RECIPE, []
+            remarks = recipe.remarks
             if accelerates:
                 remarks.insert(0, f"`use_turbo` selects a recipe; {no_effect('acceleration')}.")
             return recipe, remarks
         if not accelerates:
-            return PLAIN, []
+            return NO_RECIPE, []
         recipe = self._recipes.get(acceleration)
         if recipe is None:
-            return PLAIN, [f"This model computes every step; {no_effect('acceleration')}."]
-        return recipe, recipe.tell(fields)
+            return NO_RECIPE, [f"This model computes every step; {no_effect('acceleration')}."]
+        return recipe, recipe.remarks
 
 
 def read_recipes(given: Mapping[str, Any], pipeline: Any, folder: Path) -> dict[str, Recipe]:
@@ -220,9 +227,27 @@ class _Reading:
             return {}
         made = type(self._pipeline.scheduler) if kind is None else getattr(diffusers, kind)
         known = set(inspect.signature(made).parameters)
-        for key in set(given) - known - {"class"}:
+        unknown = set(given) - known - {"class"}
+        for key in unknown:
             self._fault(f".scheduler.{key}", f"{made.__name__} has no such setting")
+        if not unknown:
+            self._try_scheduler(given)
         return given
+
+    def _try_scheduler(self, given: Mapping[str, Any]) -> None:
+        own = self._pipeline.scheduler
+        try:
+            scheduler = Recipe(self._name, scheduler=given).scheduler_of(own)
+            if scheduler.config.get("use_dynamic_shifting"):
+                # As pipelines of Qwen-Image do, with noise levels of their own.
+                scheduler.set_timesteps(sigmas=[1.0, 0.5], mu=0.5)
+            else:
+                scheduler.set_timesteps(2)
+        except Exception as error:
+            self._fault(".scheduler", f"this model cannot have it: {str(error).splitlines()[0]}")
+            return
+        if hasattr(own, "scale_noise") and not hasattr(scheduler, "scale_noise"):
+            self._fault(".scheduler.class", "it cannot add noise to an image, which this model's own can")
 
     def _loras(self) -> Iterator[Lora]:
         given = self._settings.get("loras", [])
@@ -243,12 +268,14 @@ class _Reading:
                 continue
             file = self._file(key, item.get("file"))
             if file is not None:
-                yield Lora(index, file, float(scale), _networks(self._pipeline, wanted))
+                yield Lora(index, file, float(scale), networks_for(self._pipeline, wanted))
 
     def _file(self, key: str, name: Any) -> InputFile | None:
-        root = self._folder.resolve()
-        path = (root / name).resolve() if isinstance(name, str) and name else root
-        if not path.is_relative_to(root) or path.suffix != ".safetensors" or not path.is_file():
+        # The file may be a link to weights that lie elsewhere, as other files of the folder may.
+        named = PurePosixPath(name) if isinstance(name, str) else PurePosixPath()
+        path = self._folder / named
+        is_inside = not named.is_absolute() and ".." not in named.parts
+        if not is_inside or named.suffix != ".safetensors" or not path.is_file():
             self._fault(f"{key}.file", f"{name!r} should name a .safetensors file in the model's folder")
             return None
         with path.open("rb") as opened:
@@ -271,8 +298,3 @@ class _Reading:
         except Exception as error:
             self._fault(".cache", f"this model cannot have it: {str(error).splitlines()[0]}")
             return None
-
-
-def _networks(pipeline: Any, wanted: str) -> tuple[str, ...]:
-    present = tuple(name for name in NETWORKS["both"] if getattr(pipeline, name, None) is not None)
-    return NETWORKS[wanted] if len(present) > 1 else present

@@ -70,7 +70,8 @@ class SafetyCheck:
         return [float(score) for score in self._network.run(None, {self._input: batch})[0][:, 1]]
 
     def is_unsafe(self, image: Image.Image) -> bool:
-        return self.scores([image])[0] > self._threshold
+        # A score that is no number must not pass either.
+        return not self.scores([image])[0] <= self._threshold
 
 
 def open_safety_check(threshold: float) -> SafetyCheck | None:
@@ -102,7 +103,7 @@ class RunCheck:
         self._check = check if asked else None
         self.is_active = self._check is not None
 
-    def covered(self, image: Image.Image) -> tuple[Image.Image, bool]:
+    def blackened(self, image: Image.Image) -> tuple[Image.Image, bool]:
         """Returns the image, or a black one in place of an unsafe one, and whether it was unsafe."""
         if self._check is None or not self._check.is_unsafe(image):
             return image, False
@@ -113,7 +114,7 @@ class RunCheck:
         if self._check is None:
             return drawn
         with Image.open(io.BytesIO(drawn[1])) as image:
-            shown, unsafe = self.covered(image.convert("RGB"))
+            shown, unsafe = self.blackened(image.convert("RGB"))
         if not unsafe:
             return drawn
         out = io.BytesIO()

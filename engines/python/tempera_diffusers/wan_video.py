@@ -70,7 +70,7 @@ class WanVideo:
         self._pipeline = pipeline
         self._parameters = parameters
         self._recipes = recipes
-        self._adapters = Adapters(pipeline, parameters.lorasKept)
+        self._adapters = Adapters(pipeline, parameters.lorasKeptMiB)
         self._adapters.add(recipes.loras)
         self._pipelines = _pipelines_by_input(pipeline)
         self._safety = open_safety_check(parameters.safetyThreshold)
@@ -115,6 +115,8 @@ class WanVideo:
         self._refuse_unused_images(fields, from_image)
         resolutions = list(self._parameters.resolutions)
         recipe, remarks = self._recipes.choose(fields, ["none", "regular"])
+        if recipe.sets_shift:
+            remarks.append(f"The recipe `{recipe.name}` has its own noise levels; {no_effect('shift')}.")
         steps = fields.integer("num_inference_steps", 27, 2, 40)
         guidance = fields.number("guidance_scale", 3.5, 1, 10)
         guidance_low = fields.number("guidance_scale_2", 3.5 if from_image else 4.0, 1, 10)
@@ -139,7 +141,7 @@ class WanVideo:
             seed=fields.seed(),
             quality=fields.choice("video_quality", "high", list(QUALITIES)),
             write_mode=fields.choice("video_write_mode", "balanced", list(WRITE_MODES)),
-            loras=read_loras(fields, run, self._pipeline),
+            loras=read_loras(fields, run, self._pipeline, self._parameters),
             recipe=recipe,
             reverses=fields.flag("reverse_video", False),
             checks_input=fields.flag("enable_safety_checker", False),

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
-from tempera_engine import InputFile, InputInvalid
+from judged import EVERY_STEP
+from tempera_engine import InputFile, InputInvalid, Model
 
 IMAGE = {
     "prompt": "a large red circle",
@@ -60,8 +61,12 @@ def test_an_adapter_changes_the_image_by_its_scale_and_leaves_the_model_as_it_wa
     assert runs(engine, {**IMAGE, "loras": [lora()]}, files=files).digests == full
 
 
-def test_adapters_of_many_requests_do_not_mix(engine: Any, runs: Any, weights: Any) -> None:
+def test_adapters_of_many_requests_do_not_mix(
+    engine: Any, runs: Any, weights: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # More than are kept, so that the first is loaded again.
+    kept = 8 * weights(LAYERS["text-to-image"]).bytes
+    monkeypatch.setattr(engine._loaded._renderer._adapters, "_kept_bytes_max", kept)
     files = [weights(LAYERS["text-to-image"], seed=seed) for seed in range(12)]
     alone = [runs(engine, {**IMAGE, "loras": [lora()]}, files=[file]).digests for file in files]
     assert len({digest for digests in alone for digest in digests}) == 12
@@ -113,3 +118,71 @@ def test_each_expert_has_adapters_of_its_own(load: Any, runs: Any, weights: Any)
     ]
     assert len(set(digests)) == 4
     assert runs(engine, VIDEO).digests[0] == digests[0]
+
+
+def test_refused_requests_leave_no_more_adapters_than_are_kept(
+    load: Any, runs: Any, weights: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tempera_diffusers.adapters import Adapters
+
+    engine = load("text-to-image")
+    adapters: Adapters = engine._loaded._renderer._adapters
+    monkeypatch.setattr(adapters, "_kept_bytes_max", 2 * weights(LAYERS["text-to-image"]).bytes)
+    wrong = weights("blocks.0.attn1.to_q")
+    for seed in range(20, 32):
+        files = [weights(LAYERS["text-to-image"], seed=seed), wrong]
+        with pytest.raises(InputInvalid):
+            runs(engine, {**IMAGE, "loras": [lora(0), lora(1)]}, files=files)
+    assert len(adapters._kept) <= 2
+    assert len(engine._pipeline.transformer.peft_config) <= 2
+
+
+def test_a_full_memory_while_an_adapter_is_loaded_is_tried_again(
+    engine: Any, runs: Any, weights: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transformer = engine._pipeline.transformer
+    own = transformer.load_lora_adapter
+    failures = iter([torch.OutOfMemoryError("Tried to allocate 2.00 GiB")])
+
+    def load_lora_adapter(*args: Any, **options: Any) -> None:
+        own(*args, **options)
+        for failure in failures:
+            raise failure
+
+    files = [weights(LAYERS["text-to-image"], seed=40)]
+    monkeypatch.setattr(transformer, "load_lora_adapter", load_lora_adapter)
+    ran = runs(engine, {**IMAGE, "loras": [lora()]}, files=files)
+    monkeypatch.undo()
+    assert ran.digests == runs(engine, {**IMAGE, "loras": [lora()]}, files=files).digests
+
+
+def test_a_resumed_run_has_its_adapter(engine: Any, runs: Any, weights: Any) -> None:
+    files = [weights(LAYERS["text-to-image"], seed=41)]
+    given = {**IMAGE, "loras": [lora()]}
+    whole = runs(engine, given, files=files, policy=EVERY_STEP)
+    resumed = runs(engine, given, files=files, policy=EVERY_STEP, checkpoint=whole.checkpoints[2])
+    assert (resumed.steps, resumed.digests) == ([3], whole.digests)
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"compile": True}, "its networks are compiled"),
+        ({"weightStorage": "float8_e4m3fn"}, "its weights are stored as float8_e4m3fn"),
+    ],
+)
+def test_a_model_that_cannot_take_adapters_refuses_them(
+    pipeline_folder: Any, runs: Any, weights: Any, settings: dict[str, Any], reason: str
+) -> None:
+    from tempera_diffusers.engine import DiffusersEngine
+
+    engine = DiffusersEngine()
+    parameters = {"device": "cpu", "threads": 1, **settings}
+    folder = pipeline_folder("text-to-image")
+    engine.load(Model("acme/tiny", "1.0.0", "text-to-image", folder, parameters), lambda *_: None)
+    files = [weights(LAYERS["text-to-image"])]
+    with pytest.raises(InputInvalid) as refused:
+        runs(engine, {**IMAGE, "loras": [lora()]}, files=files)
+    assert [(fault.loc, fault.msg) for fault in refused.value.faults] == [
+        (["loras"], f"This model takes no LoRA weights ({reason}); leave `loras` empty.")
+    ]

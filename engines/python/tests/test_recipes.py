@@ -38,7 +38,7 @@ def test_a_recipe_has_its_settings(pipeline: Any, folder: Path) -> None:
     recipes = read_recipes({"turbo": turbo, "high": {"cache": {"kind": "first-block"}}}, pipeline, folder)
     recipe = recipes["turbo"]
     assert (recipe.steps, recipe.guidanceScale, recipe.guidanceScale2) == (4, 1, 1.5)
-    assert recipe.replaced == ["num_inference_steps", "guidance_scale", "guidance_scale_2", "shift"]
+    assert recipe.replaced == ["num_inference_steps", "guidance_scale", "guidance_scale_2"]
     [lora] = recipe.loras
     assert (lora.scale, lora.networks) == (0.5, ("transformer", "transformer_2"))
     assert lora.file.path == folder / "loras/turbo.safetensors"
@@ -78,6 +78,10 @@ def test_a_cache_is_on_for_its_runs_only(pipeline: Any, folder: Path) -> None:
         (
             {"turbo": {"scheduler": {"shifts": 5}}},
             "turbo.scheduler.shifts: UniPCMultistepScheduler has no such setting",
+        ),
+        (
+            {"turbo": {"scheduler": {"flow_shift": "much"}}},
+            "turbo.scheduler: this model cannot have it: ",
         ),
         ({"turbo": {"loras": ["a"]}}, "turbo.loras[0]: should be { file, scale, transformer }"),
         (
@@ -176,7 +180,7 @@ def test_an_endpoint_may_always_have_a_recipe(load_with: Any, runs: Any) -> None
     given = {name: value for name, value in INPUT.items() if name not in replaced}
     chosen = runs(load_with(recipes={"turbo": TURBO}), {**given, "use_turbo": True})
     always = runs(load_with(recipes={"turbo": TURBO}, recipe="turbo"), given)
-    assert (always.digests, always.logs) == (chosen.digests, [])
+    assert (always.digests, always.logs) == (chosen.digests, chosen.logs)
     with pytest.raises(ValueError, match="there is no recipe 'high' in `recipes`"):
         load_with(recipes={"turbo": TURBO}, recipe="high")
 
@@ -214,3 +218,81 @@ def test_use_turbo_without_a_recipe_is_refused(load_with: Any, runs: Any) -> Non
     assert [fault.msg for fault in refused.value.faults] == [
         "This model has no recipe `turbo`; leave `use_turbo` off."
     ]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "sentence"),
+    [
+        (
+            {"recipes": {"turbo": {"scheduler": {"class": "UniPCMultistepScheduler"}}}},
+            "turbo.scheduler",
+        ),
+        ({"recipes": {"high": {"cache": {"kind": "taylor"}}}, "compile": True}, "recipes.high.cache: not together"),
+        ({"recipes": {"turbo": TURBO}, "compile": True}, "recipes.turbo.loras: not for this model"),
+        (
+            {"recipes": {"turbo": TURBO}, "weightStorage": "float8_e4m3fn"},
+            "recipes.turbo.loras: not for this model, since its weights are stored as float8_e4m3fn",
+        ),
+    ],
+)
+def test_settings_that_do_not_go_together_end_the_load(
+    load_with: Any, parameters: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(ValueError) as refused:
+        load_with(**parameters)
+    assert sentence in str(refused.value)
+
+
+def test_a_link_in_the_folder_may_lead_to_the_weights(pipeline: Any, folder: Path, tmp_path: Path) -> None:
+    blob = tmp_path / "0123abcd"
+    save_file({"blocks.0.attn1.to_q.lora_A.weight": torch.zeros(4, 24)}, blob)
+    (folder / "linked.safetensors").symlink_to(blob)
+    recipes = read_recipes({"turbo": {"loras": [{"file": "linked.safetensors"}]}}, pipeline, folder)
+    assert recipes["turbo"].loras[0].file.bytes == blob.stat().st_size
+
+
+def test_distilled_weights_of_both_experts_of_a_video_resume(
+    pipeline_folder: Any, tmp_path: Path, runs: Any
+) -> None:
+    from tempera_diffusers.engine import DiffusersEngine
+
+    folder = tmp_path / "model"
+    shutil.copytree(pipeline_folder("text-to-video"), folder)
+    generator = torch.Generator().manual_seed(1)
+    shapes = {"lora_A": (4, 24), "lora_B": (24, 4)}
+    tensors = {
+        f"blocks.0.attn1.to_q.{name}.weight": torch.randn(*shape, generator=generator)
+        for name, shape in shapes.items()
+    }
+    save_file(tensors, folder / "turbo.safetensors")
+    turbo = {
+        "steps": 4,
+        "guidanceScale": 1,
+        "guidanceScale2": 1,
+        "scheduler": {"class": "FlowMatchEulerDiscreteScheduler", "shift": 5},
+        "loras": [{"file": "turbo.safetensors", "transformer": "both"}],
+    }
+    engine = DiffusersEngine()
+    parameters = {
+        "device": "cpu",
+        "threads": 1,
+        "resolutions": {"480p": [64, 48]},
+        "recipes": {"turbo": turbo},
+        "recipe": "turbo",
+        "warmUp": [{}],
+    }
+    engine.load(Model("acme/turbo", "1.0.0", "wan_video", folder, parameters), lambda *_: None)
+    given = {"prompt": "waves", "num_frames": 17, "resolution": "480p", "seed": 7, "interpolator_model": "none"}
+    whole = runs(engine, given, policy=EVERY_STEP)
+    assert whole.steps == [1, 2, 3, 4]
+    assert whole.logs == [
+        (
+            "INFO",
+            "The recipe `turbo` sets its own values; `num_inference_steps`, `guidance_scale` and "
+            "`guidance_scale_2` have no effect.",
+        ),
+        ("INFO", "The recipe `turbo` has its own noise levels; `shift` has no effect."),
+    ]
+    resumed = runs(engine, given, policy=EVERY_STEP, checkpoint=whole.checkpoints[2])
+    assert resumed.steps == [3, 4]
+    assert resumed.digests == whole.digests

@@ -14,10 +14,10 @@ from ..fields import Fields
 from ..parameters import Parameters
 from ..recipes import Recipes
 from ..warm_up import IMAGE, warm_up
-from .image_renderer import ImageRenderer
+from .image_renderer import STRENGTH_0, ImageRenderer
 from .image_size import covering, size_like
-from .images import fill, read_image
-from .input_images import read_mask, require_one_dtype
+from .images import fill
+from .input_images import changes_nothing, read_mask, read_source, require_one_dtype
 
 PIXELS_INPAINTED = 1024 * 1024
 """About as many pixels has every image that `QwenImageEditInpaintPipeline` makes."""
@@ -49,12 +49,13 @@ class ImageEdit:
         strength = fields.number("strength", 0.93, 0, 1) if begins_with_image else 1.0
         fields.check()
 
-        image = read_image(run.input_file(image_url), "image_url")
+        image = read_source(run, image_url, "image_url")
         mask = read_mask(run, mask_url, image)
         size = request.size or size_like(image, self._parameters.pixelsMax)
-        if strength == 0:
+        if changes_nothing(strength, request.steps):
             # No step is left; the pipeline would refuse it.
             request.tell(run)
+            run.log("INFO", STRENGTH_0)
             return self._renderer.write(run, request, size, [fill(image, *size)] * request.count)
         if not begins_with_image:
             rendered = covering(size, self._renderer.multiple)
@@ -101,7 +102,7 @@ class ImageEditPlus:
 def _read_one(run: Run, urls: list[Any], index: int) -> Image.Image:
     """Reads one of several images. Its faults name its place in the list."""
     try:
-        return read_image(run.input_file(urls[index]), "image_urls")
+        return read_source(run, urls[index], "image_urls")
     except InputInvalid as invalid:
         raise InputInvalid(
             [Fault([*fault.loc, index], fault.msg, fault.type, fault.ctx) for fault in invalid.faults]

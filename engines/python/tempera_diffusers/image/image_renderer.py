@@ -19,6 +19,10 @@ from .image_request import ImageRequest
 from .image_size import Size
 from .images import EXTENSIONS, to_bytes, write_image
 
+STRENGTH_0 = (
+    "So small a `strength` leaves the image as it is: no other field than `image_size` has an effect."
+)
+
 PROMPT_TOKENS_MAX = 1024
 """Longest prompt that Qwen-Image's text encoder was trained with."""
 
@@ -33,7 +37,7 @@ class ImageRenderer:
         self._parameters = parameters
         self._recipes = recipes
         self._safety = open_safety_check(parameters.safetyThreshold)
-        self._adapters = Adapters(loaded, parameters.lorasKept)
+        self._adapters = Adapters(loaded, parameters.lorasKeptMiB)
         self._adapters.add(recipes.loras)
         self.multiple = int(loaded.vae_scale_factor) * 2
         """Sides of rendered images are multiples of it: two by two latents form a token."""
@@ -48,7 +52,7 @@ class ImageRenderer:
 
     def read(self, run: Run, fields: Fields, default_size: str | None = None) -> ImageRequest:
         """Reads the fields that all endpoints have. Call `fields.check()` before the request is used."""
-        loras = read_loras(fields, run, self._loaded)
+        loras = read_loras(fields, run, self._loaded, self._parameters)
         request = ImageRequest.read(fields, self._parameters, self._recipes, loras, default_size)
         if request.checks and self._safety is None:
             request.remarks.append(
@@ -119,12 +123,13 @@ class ImageRenderer:
         unsafe = []
         for i, image in enumerate(images):
             run.check()
-            scaled = image if image.size == size else image.resize(size, Image.Resampling.LANCZOS)
+            # Scored before it is scaled, as in the other engine.
+            shown, is_unsafe = safety.blackened(image)
+            unsafe.append(is_unsafe)
+            scaled = shown if shown.size == size else shown.resize(size, Image.Resampling.LANCZOS)
             name = f"{request.seed + i}.{EXTENSIONS[request.format]}"
             file = File(f"image/{request.format}", name, width=size[0], height=size[1])
-            shown, is_unsafe = safety.covered(scaled)
-            unsafe.append(is_unsafe)
-            artifact = run.artifact(file, write_image(shown, request.format))
+            artifact = run.artifact(file, write_image(scaled, request.format))
             files.append({**artifact, "width": size[0], "height": size[1]})
         if safety.is_active:
             found = f"{sum(unsafe)} of {len(files)} images unsafe; such are black"

@@ -1,5 +1,6 @@
 """The part of an input that all of fal's image endpoints have in common."""
 
+import re
 from dataclasses import dataclass
 
 from tempera_engine import Run
@@ -13,6 +14,10 @@ from .images import EXTENSIONS, WEBP_SIDE_MAX
 
 STEPS_MIN = 2
 """A single step divides by zero where the last noise level is stretched (`shift_terminal`)."""
+
+
+CONTROL_TOKEN = re.compile(r"<\|\w{1,40}\|>")
+"""The encoder would take such a part of a prompt for its own, and look for an image, for example."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,10 @@ class ImageRequest:
         """Reads the fields. Call `fields.check()` before the request is used."""
         prompt = fields.text("prompt")
         negative = fields.text("negative_prompt", " ")
+        for name, text in (("prompt", prompt), ("negative_prompt", negative)):
+            if CONTROL_TOKEN.search(text):
+                message = "Input should have no control tokens of the text encoder, such as <|image_pad|>"
+                fields.fault([name], message, "value_error")
         value = fields.value("image_size", default_size)
         follows_image = value is None and default_size is None
         size = None if follows_image else read_size(fields, value, parameters.pixelsMax)

@@ -12,10 +12,10 @@ from ..fields import Fields
 from ..parameters import Parameters
 from ..recipes import Recipes
 from ..warm_up import IMAGE, warm_up
-from .image_renderer import ImageRenderer
+from .image_renderer import STRENGTH_0, ImageRenderer
 from .image_size import covering, size_like
-from .images import fill, read_image
-from .input_images import read_mask, require_one_dtype
+from .images import fill
+from .input_images import changes_nothing, read_mask, read_source, require_one_dtype
 
 
 class ImageToImage:
@@ -34,12 +34,13 @@ class ImageToImage:
         image_url, mask_url = fields.value("image_url"), fields.value("mask_url")
         fields.check()
 
-        image = read_image(run.input_file(image_url), "image_url")
+        image = read_source(run, image_url, "image_url")
         mask = read_mask(run, mask_url, image)
         size = request.size or size_like(image, self._parameters.pixelsMax)
-        if strength == 0:
+        if changes_nothing(strength, request.steps):
             # No step is left; the pipeline would refuse it.
             request.tell(run)
+            run.log("INFO", STRENGTH_0)
             return self._renderer.write(run, request, size, [fill(image, *size)] * request.count)
         rendered = covering(size, self._renderer.multiple)
         arguments: dict[str, Any] = {
