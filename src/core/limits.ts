@@ -410,8 +410,10 @@ export const LIMITS = {
   inputFilesBytesMax: 1024 * 1024 * 1024,
   /** Bytes of the LoRA weights of one name: those of a video model with 14 billion parameters fit. */
   loraBytesMax: 2 * 1024 * 1024 * 1024,
-  /** LoRA weights that one input may name; fal's models take three. */
-  lorasMax: 8,
+  /** LoRA weights that one input may name, as many as fal's models take. */
+  lorasMax: 3,
+  /** Bytes of the LoRA weights of one input together. */
+  lorasBytesMax: 4 * 1024 * 1024 * 1024,
   /** Files of one input that are fetched concurrently. */
   inputFilesAtOnce: 4,
   /** Longest time to fetch all files of one input: an engine's slot is held meanwhile. */

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import torch
 
-TENSORS_MAX = 20_000
+TENSORS_MAX = 5_000
 NAME_LENGTH_MAX = 300
 NUMBER_MAX = 999
 """Largest number in a name: the networks have fewer blocks."""

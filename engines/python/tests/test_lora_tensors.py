@@ -54,6 +54,6 @@ def test_harmful_ones_are_named(bad: dict[str, Any], reason: str) -> None:
 
 
 def test_an_empty_file_and_too_many_tensors_are_refused() -> None:
-    for tensors in ({}, {f"layer{i}.lora_A.weight": DOWN for i in range(20_001)}):
-        with pytest.raises(ValueError, match="it should have 1 to 20000"):
+    for tensors in ({}, {f"layer{i}.lora_A.weight": DOWN for i in range(5_001)}):
+        with pytest.raises(ValueError, match="it should have 1 to 5000"):
             check_tensors(tensors)

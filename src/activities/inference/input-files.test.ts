@@ -29,7 +29,7 @@ const fetcher = (
 ) =>
   createFetchInput({
     http: { download },
-    objects: { get: async () => undefined },
+    objects: { get: async () => undefined, head: async () => undefined },
     resolveFileUrl: async () => undefined,
     folder,
     loras: {
@@ -147,6 +147,7 @@ describe("a file of this platform in a content coding", () => {
           info: { bytes: bytes.length, contentType: "image/png" },
           body: Readable.from([bytes], { objectMode: false }),
         }),
+        head: async () => undefined,
       },
       bytesMax,
     })({ image_url: "http://localhost:8080/files/x/y" }, "ann", NEVER);
@@ -327,6 +328,11 @@ describe("LoRA weights", () => {
     contentType: "application/octet-stream",
     body: Readable.from([body], { objectMode: false }),
   });
+  const headed = (header: string): Buffer => {
+    const length = Buffer.alloc(8);
+    length.writeBigUInt64LE(BigInt(header.length));
+    return Buffer.concat([length, Buffer.from(header)]);
+  };
   const refusal = async (lora: object, download: GuardedHttp["download"] = unexpected) =>
     fetcher(download)({ loras: [lora as never] }, "ann", NEVER).then(
       () => undefined,
@@ -361,20 +367,24 @@ describe("LoRA weights", () => {
 
   it("of this platform are read from the object store, once for all requests of those who may", async () => {
     const keys: string[] = [];
+    let isDeleted = false;
+    const info = { bytes: WEIGHTS.length, contentType: "" };
     const fetchInput = fetcher(unexpected, {
       resolveFileUrl: async (_url, ownerId) => (ownerId === "ann" ? "files/1" : undefined),
       objects: {
         get: async (key) => {
           keys.push(key);
-          const info = { key, bytes: WEIGHTS.length, contentType: "", modifiedAtMs: 0 };
           return { info, body: Readable.from([WEIGHTS], { objectMode: false }) };
         },
+        head: async () => (isDeleted ? undefined : info),
       },
     });
     const input = { loras: [{ path: "http://localhost/files/1/a.safetensors" }] };
     for (let i = 0; i < 3; i++) await (await fetchInput(input, "ann", NEVER))[Symbol.asyncDispose]();
     expect(keys).toEqual(["files/1"]);
     await expect(fetchInput(input, "bob", NEVER)).rejects.toThrow("no download was expected");
+    isDeleted = true;
+    await expect(fetchInput(input, "ann", NEVER)).rejects.toThrow("no download was expected");
   });
 
   it.each([
@@ -394,6 +404,12 @@ describe("LoRA weights", () => {
   it.each([
     ["pickled", Buffer.from("PK\u0003\u0004 archive/data.pkl"), "is no safetensors file, or is cut short"],
     ["cut short", WEIGHTS.subarray(0, -1), "has 63 bytes of tensors where 64 were announced"],
+    ["of too many levels", headed("[".repeat(100_000)), "has a header with too many levels"],
+    [
+      "of too many tensors",
+      headed(`{${Array.from({ length: 30_000 }, (_, i) => `"${i}":0`).join(",")}}`),
+      "has a header with too many fields",
+    ],
     ["of 4 bytes", WEIGHTS.subarray(0, 4), "is no safetensors file"],
   ])("that are %s are refused, and not kept", async (_how, body, message) => {
     const lora = { path: "https://files.example.com/a" };
@@ -416,7 +432,7 @@ describe("LoRA weights", () => {
     const loras = Array(LIMITS.lorasMax + 1).fill({ path: "https://files.example.com/a" });
     await expect(fetcher()({ loras }, "ann", NEVER)).rejects.toMatchObject({
       code: "file_download_error",
-      message: "The input names 9 LoRA weights, and at most 8 are fetched.",
+      message: "The input names 4 LoRA weights, and at most 3 are fetched.",
     });
   });
 });

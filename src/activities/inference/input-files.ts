@@ -36,7 +36,7 @@ export type FetchInput = (input: JsonObject, ownerId: string, signal: AbortSigna
 
 export interface FetchInputDependencies {
   http: Pick<GuardedHttp, "download">;
-  objects: Pick<ObjectStore, "get">;
+  objects: Pick<ObjectStore, "get" | "head">;
   /** Finds files of this platform, which are read from the object store without a detour over the network. */
   resolveFileUrl: ResolveFileUrl;
   /** LoRA weights that inputs name. */
@@ -109,6 +109,7 @@ class InputDownloads {
   readonly #retryDelaysMs: readonly number[];
   readonly #untilMs: number;
   #bytesLeft: number;
+  #loraBytes = 0;
   /** The attempt's own signal. */
   readonly #attempt: AbortSignal;
   readonly #timeout: AbortSignal;
@@ -172,23 +173,28 @@ class InputDownloads {
     path: string,
     { weightName }: { weightName?: string },
   ): Promise<InputFile> {
-    const { loras, resolveFileUrl } = this.#dependencies;
+    const { loras, objects, resolveFileUrl } = this.#dependencies;
     const url = loraUrl(path, weightName, loras.hubUrl);
     const isData = isDataUri(url);
-    const key = isData ? undefined : await resolveFileUrl(url, this.#ownerId);
+    const found = isData ? undefined : await resolveFileUrl(url, this.#ownerId);
+    // Deleted weights are not served, also where they are still kept.
+    const key = found !== undefined && (await objects.head(found)) ? found : undefined;
     const source: LoraSource = {
       name: key ?? (isData ? createHash("sha256").update(url).digest("hex") : url),
       isImmutable: isData || key !== undefined,
-      fetch: async (to, etag, signal) => {
+      fetch: async (to, entity, signal) => {
         const bytesMax = LIMITS.loraBytesMax;
-        const limits = { bytesMax, signal, ...(etag !== undefined && { ifNoneMatch: etag }) };
+        const limits = { bytesMax, signal, ...(entity && { ifNoneMatch: entity }) };
         const download = await this.#open(url, key, limits);
         if (download.isUnchanged) return "unchanged";
         const file = await save(download, to, { count: () => {}, signal });
-        return { file, ...(download.etag !== undefined && { etag: download.etag }) };
+        return { file, ...(download.entity && { entity: download.entity }) };
       },
     };
-    return loras.cache.provide(source, join(this.#folder, String(index)), this.#signal);
+    const file = await loras.cache.provide(source, join(this.#folder, String(index)), this.#signal);
+    this.#loraBytes += file.bytes;
+    if (this.#loraBytes > LIMITS.lorasBytesMax) throw new TemperaError("file_too_large");
+    return file;
   }
 
   /** Fetches again while the host fails for now, if the wait fits into the time that is left. */
@@ -274,11 +280,17 @@ class InputDownloads {
       });
     }
     if (error.code !== "file_too_large") return error;
-    const together = this.#bytesLeft < 0 || bytesMax < LIMITS.inputFileBytesMax;
-    const max_size = together ? this.#bytesMax : bytesMax;
-    const subject = together ? "The files of the input are together" : "The file is";
+    const [subject, max_size] = this.#excess(bytesMax);
     const message = `${subject} larger than ${max_size.toLocaleString("en-US")} bytes.`;
     return fileError("file_too_large", loc, message, { max_size });
+  }
+
+  /** Names what is too large, and the size that it may have. */
+  #excess(bytesMax: number): [subject: string, maxSize: number] {
+    if (this.#loraBytes > LIMITS.lorasBytesMax)
+      return ["The LoRA weights of the input are together", LIMITS.lorasBytesMax];
+    const together = this.#bytesLeft < 0 || bytesMax < LIMITS.inputFileBytesMax;
+    return together ? ["The files of the input are together", this.#bytesMax] : ["The file is", bytesMax];
   }
 }
 

@@ -138,8 +138,15 @@ describe("a response", () => {
     const url = `http://127.0.0.2:${port}/`;
     const limits = { bytesMax: 1_000, timeoutMs: 5_000, signal: new AbortController().signal };
     const first = await http.download(url, limits);
-    expect([first.etag, await text(first.body)]).toEqual(['"1"', "weights"]);
-    expect(await http.download(url, { ...limits, ifNoneMatch: '"1"' })).toMatchObject({ isUnchanged: true });
+    const entity = { etag: '"1"', from: url };
+    expect([first.entity, await text(first.body)]).toEqual([entity, "weights"]);
+    const again = { ...limits, ifNoneMatch: entity };
+    expect(await http.download(`${url}?signature=2`, again)).toMatchObject({ isUnchanged: true });
+    // The same tag of another host, to which the address leads now, names another file.
+    const moved = await serve("127.0.0.2", (_, response) => response.writeHead(302, { location: url }).end());
+    const from = `http://127.0.0.2:${moved}/`;
+    const elsewhere = await http.download(from, { ...limits, ifNoneMatch: { etag: '"1"', from } });
+    expect(await text(elsewhere.body)).toBe("weights");
     // Nobody who keeps nothing is told so.
     const unasked = await serve("127.0.0.2", (_, response) => response.writeHead(304).end());
     await expect(download(http, `http://127.0.0.2:${unasked}/`)).rejects.toThrow("answers 304");

@@ -43,6 +43,12 @@ function shown(url: string): string {
   return text.length > 200 ? `${text.slice(0, 200)}…` : text;
 }
 
+/** Origin and path of a URL. Signed addresses of one file differ in their queries. */
+function locationOf(url: string): string {
+  const { origin, pathname } = new URL(url);
+  return `${origin}${pathname}`;
+}
+
 /** Codes of errors of a connection that ended before its response did. */
 const BROKEN = new Set(["ECONNRESET", "EPIPE", "UND_ERR_SOCKET", "UND_ERR_RES_CONTENT_LENGTH_MISMATCH"]);
 const isBroken = (error: unknown): boolean => BROKEN.has((error as { code?: string }).code ?? "");
@@ -228,7 +234,7 @@ async function download(
       const headers = {
         accept: "*/*",
         "accept-encoding": ACCEPTED_CODINGS,
-        ...(ifNoneMatch !== undefined && { "if-none-match": ifNoneMatch }),
+        ...(ifNoneMatch?.from === locationOf(url) && { "if-none-match": ifNoneMatch.etag }),
       };
       const sent = await send(url, { method: "GET", headers, signal: either });
       close = sent.close;
@@ -238,7 +244,7 @@ async function download(
         close();
         continue;
       }
-      if (ifNoneMatch !== undefined && response.statusCode === 304) {
+      if (ifNoneMatch?.from === locationOf(url) && response.statusCode === 304) {
         close();
         return { contentType: "", body: Readable.from([]), isUnchanged: true };
       }
@@ -248,7 +254,8 @@ async function download(
       return {
         contentType,
         body: Readable.from(body, { objectMode: false }),
-        ...(typeof etag === "string" && etag.length <= ETAG_LENGTH_MAX && { etag }),
+        ...(typeof etag === "string" &&
+          etag.length <= ETAG_LENGTH_MAX && { entity: { etag, from: locationOf(url) } }),
       };
     } catch (error) {
       close?.();

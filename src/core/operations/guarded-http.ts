@@ -23,18 +23,26 @@ export interface Download {
    * interrupted or too slow. It is decoded from the content coding of the response.
    */
   body: Readable;
-  /** The entity tag of the response, if it has one. */
-  etag?: string;
+  /** What the response names for a later `ifNoneMatch`, if it has an entity tag. */
+  entity?: Entity;
   /** The host has answered 304: it still has what `ifNoneMatch` names. `body` is empty then. */
   isUnchanged?: true;
+}
+
+/** A file as its host names it. */
+export interface Entity {
+  /** Entity tag (RFC 9110 §8.8.3). */
+  etag: string;
+  /** Origin and path that it came from, after redirects: another one may have the same tag for another file. */
+  from: string;
 }
 
 export interface DownloadLimits {
   bytesMax: number;
   timeoutMs: number;
   signal: AbortSignal;
-  /** The entity tag of a file that the caller keeps, and does not need again. */
-  ifNoneMatch?: string;
+  /** The file that the caller keeps, and does not need again. */
+  ifNoneMatch?: Entity;
 }
 
 /**

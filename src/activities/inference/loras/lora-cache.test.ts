@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { withAbort } from "../../../core/concurrency/with-abort.ts";
+import type { Entity } from "../../../core/operations/guarded-http.ts";
 import { LoraCache, type LoraSource } from "./lora-cache.ts";
 import { safetensors } from "./safetensors-file.ts";
 
@@ -20,23 +21,25 @@ beforeEach(async () => {
 afterEach(() => rm(folder, { recursive: true, force: true }));
 
 /** A source that counts its fetches; `digest` stands for the content. */
-function source(name: string, options: Partial<LoraSource> & { digest?: string; etag?: string } = {}) {
-  const { digest = name, etag, ...rest } = options;
-  const counted = { fetches: 0, etags: [] as (string | undefined)[] };
+function source(name: string, options: Partial<LoraSource> & { digest?: string; entity?: Entity } = {}) {
+  const { digest = name, entity, ...rest } = options;
+  const counted = { fetches: 0, kept: [] as (Entity | undefined)[] };
   const fetch: LoraSource["fetch"] = async (path, known) => {
     counted.fetches++;
-    counted.etags.push(known);
-    if (known !== undefined && known === etag) return "unchanged";
+    counted.kept.push(known);
+    if (known !== undefined && known === entity) return "unchanged";
     await writeFile(path, WEIGHTS);
     const file = { path, contentType: "", bytes: WEIGHTS.length, sha256: digest };
-    return { file, ...(etag !== undefined && { etag }) };
+    return { file, ...(entity && { entity }) };
   };
   return Object.assign(counted, { name, isImmutable: false, fetch, ...rest });
 }
 let files = 0;
 const provide = (from: LoraSource, signal = NEVER) =>
   cache.provide(from, join(folder, String(files++)), signal);
-const kept = () => readdir(join(folder, "kept"));
+/** The digests of the kept files. */
+const kept = async () =>
+  (await readdir(join(folder, "kept"))).map((name) => name.replace(/-[0-9a-f-]{36}$/, ""));
 
 describe("a cache of LoRA weights", () => {
   it("fetches for thirty requests at once, and gives each a file of its own", async () => {
@@ -48,13 +51,14 @@ describe("a cache of LoRA weights", () => {
   });
 
   it("fetches what may change again, unless its source says that it has not", async () => {
+    const entity = { etag: '"1"', from: "https://a.example/a" };
     const [tagged, untagged, fixed] = [
-      source("tagged", { etag: '"1"' }),
+      source("tagged", { entity }),
       source("untagged"),
       source("fixed", { isImmutable: true }),
     ];
     for (const each of [tagged, untagged, fixed]) for (let i = 0; i < 2; i++) await provide(each);
-    expect(tagged.etags).toEqual([undefined, '"1"']);
+    expect(tagged.kept).toEqual([undefined, entity]);
     expect([untagged.fetches, fixed.fetches]).toEqual([2, 1]);
   });
 
@@ -73,6 +77,31 @@ describe("a cache of LoRA weights", () => {
     expect(await readFile(file.path)).toEqual(WEIGHTS);
     await provide(first);
     expect(first.fetches).toBe(2);
+  });
+
+  it("fetches again what was deleted behind its back, also by another name of the same weights", async () => {
+    const first = source("first", { digest: "equal", isImmutable: true });
+    await provide(first);
+    await rm(join(folder, "kept"), { recursive: true });
+    expect(await readFile((await provide(first)).path)).toEqual(WEIGHTS);
+    await rm(join(folder, "kept"), { recursive: true });
+    const other = source("other", { digest: "equal" });
+    expect(await readFile((await provide(other)).path)).toEqual(WEIGHTS);
+  });
+
+  it("survives that weights are evicted and fetched at once", async () => {
+    const [popular, large] = [
+      (n: number) => source(`popular?${n}`, { digest: "popular" }),
+      (n: number) => source(`large-${n}`),
+    ];
+    for (let i = 0; i < 40; i++)
+      await Promise.all([
+        provide(popular(i)),
+        provide(large(i)),
+        provide(popular(i + 1)),
+        provide(large(-i)),
+      ]);
+    expect(await readFile((await provide(popular(0))).path)).toEqual(WEIGHTS);
   });
 
   it("goes on fetching for the others when one gives up, and stops for none", async () => {

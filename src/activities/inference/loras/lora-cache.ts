@@ -5,10 +5,11 @@ import { LRUCache } from "lru-cache";
 import { withAbort } from "../../../core/concurrency/with-abort.ts";
 import { TemperaError } from "../../../core/errors/tempera-error.ts";
 import type { InputFile } from "../../../core/files/input-file.ts";
+import type { Entity } from "../../../core/operations/guarded-http.ts";
 import { safetensorsFault } from "./safetensors.ts";
 
 /** The file of a source as it was saved, or the news that the source still has the kept one. */
-export type FetchedLora = { file: InputFile; etag?: string } | "unchanged";
+export type FetchedLora = { file: InputFile; entity?: Entity } | "unchanged";
 
 /** The origin of LoRA weights. */
 export interface LoraSource {
@@ -20,11 +21,11 @@ export interface LoraSource {
    */
   isImmutable: boolean;
   /**
-   * Fetches the weights to `path`, unless the source still has those of this ETag.
+   * Fetches the weights to `path`, unless the source still has this entity.
    *
    * @param signal aborts when nobody waits for them any more
    */
-  fetch(path: string, etag: string | undefined, signal: AbortSignal): Promise<FetchedLora>;
+  fetch(path: string, entity: Entity | undefined, signal: AbortSignal): Promise<FetchedLora>;
 }
 
 interface Fetch {
@@ -45,7 +46,7 @@ const TRIES_MAX = 3;
 export class LoraCache {
   readonly #folder: string;
   readonly #files: LRUCache<string, InputFile>;
-  readonly #sources = new LRUCache<string, { sha256: string; etag: string | undefined }>({
+  readonly #sources = new LRUCache<string, { sha256: string; entity: Entity | undefined }>({
     max: SOURCES_MAX,
   });
   readonly #fetches = new Map<string, Fetch>();
@@ -73,8 +74,9 @@ export class LoraCache {
         await link(kept.path, path);
         return { ...kept, path };
       } catch (error) {
-        // Other weights have taken its room in the meantime.
         if ((error as NodeJS.ErrnoException).code !== "ENOENT" || tries === TRIES_MAX) throw error;
+        // Other weights have taken its room in the meantime, or somebody has deleted the file.
+        if (this.#files.get(kept.sha256)?.path === kept.path) this.#files.delete(kept.sha256);
       }
     }
   }
@@ -95,10 +97,10 @@ export class LoraCache {
     }
   }
 
-  #keptOf({ name }: LoraSource): { file: InputFile; etag: string | undefined } | undefined {
+  #keptOf({ name }: LoraSource): { file: InputFile; entity: Entity | undefined } | undefined {
     const known = this.#sources.get(name);
     const file = known && this.#files.get(known.sha256);
-    return file && { file, etag: known.etag };
+    return file && { file, entity: known.entity };
   }
 
   #begin(source: LoraSource): Fetch {
@@ -119,16 +121,16 @@ export class LoraCache {
     const kept = this.#keptOf(source);
     const path = join(this.#folder, `new-${randomUUID()}`);
     try {
-      const fetched = await source.fetch(path, kept?.etag, signal);
+      const fetched = await source.fetch(path, kept?.entity, signal);
       if (fetched === "unchanged") {
         if (kept) return kept.file;
         throw new TemperaError("file_download_error", "The host answers that the file has not changed.");
       }
-      const { file, etag } = fetched;
+      const { file, entity } = fetched;
       const fault = await safetensorsFault(path, file.bytes);
       if (fault)
         throw new TemperaError("file_download_error", `The file ${fault}; name LoRA weights in that format.`);
-      this.#sources.set(source.name, { sha256: file.sha256, etag });
+      this.#sources.set(source.name, { sha256: file.sha256, entity });
       return this.#files.get(file.sha256) ?? (await this.#keep(file));
     } finally {
       await rm(path, { force: true });
@@ -136,7 +138,8 @@ export class LoraCache {
   }
 
   async #keep(file: InputFile): Promise<InputFile> {
-    const kept = { ...file, path: join(this.#folder, file.sha256) };
+    // A name of its own: the deletion of an earlier file of the same digest may still be under way.
+    const kept = { ...file, path: join(this.#folder, `${file.sha256}-${randomUUID()}`) };
     await rename(file.path, kept.path);
     this.#files.set(file.sha256, kept);
     return kept;

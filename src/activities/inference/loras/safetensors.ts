@@ -1,11 +1,16 @@
 import { open } from "node:fs/promises";
 import { parseJson } from "../../../core/json/exact-json.ts";
 import { isObject, type Json } from "../../../core/json/json.ts";
+import { jsonExcess } from "../../../core/json/json-bounds.ts";
 
 /** Bytes of the length that comes before the header. */
 const LENGTH_BYTES = 8;
-/** Bytes of a header: LoRA weights of the largest models have some thousand tensors. */
-const HEADER_BYTES_MAX = 4 * 1024 * 1024;
+/**
+ * Bounds of a header: LoRA weights of the largest models have two thousand tensors with four fields each. A
+ * larger one would hold the worker's event loop while it is parsed.
+ */
+const HEADER_BYTES_MAX = 1024 * 1024;
+const HEADER_BOUNDS = { depthMax: 4, valuesMax: 100_000, fieldsMax: 25_000 };
 
 /**
  * Checks that a file has the safetensors format and is whole: a header in JSON whose tensors lie within the
@@ -22,7 +27,10 @@ export async function safetensorsFault(path: string, bytes: number): Promise<str
   const length = (await read(LENGTH_BYTES, 0)).readBigUInt64LE();
   if (length > BigInt(bytes - LENGTH_BYTES)) return "is no safetensors file, or is cut short";
   if (length > BigInt(HEADER_BYTES_MAX)) return `has a header of more than ${HEADER_BYTES_MAX} bytes`;
-  const header = headerOf((await read(Number(length), LENGTH_BYTES)).toString("utf8"));
+  const text = (await read(Number(length), LENGTH_BYTES)).toString("utf8");
+  const excess = jsonExcess(text, HEADER_BOUNDS);
+  if (excess) return `has a header with too many ${excess === "depth" ? "levels" : excess}`;
+  const header = headerOf(text);
   if (!isObject(header)) return "is no safetensors file";
   const dataBytes = bytes - LENGTH_BYTES - Number(length);
   let end = 0;

@@ -60,7 +60,10 @@ export async function openSafetyCheck({
     );
   }
   const scoreOf = async (rgb: Uint8Array, size: ImageSize) => (await score(prepare(rgb, size))) ?? 1;
-  return { score: scoreOf, isUnsafe: async (rgb, size) => (await scoreOf(rgb, size)) > safetyThreshold };
+  // A score that is no number must not pass either.
+  const isUnsafe = async (rgb: Uint8Array, size: ImageSize) =>
+    !((await scoreOf(rgb, size)) <= safetyThreshold);
+  return { score: scoreOf, isUnsafe };
 }
 
 function feedOf({ inputNames: [name = ""] }: OnnxSession, data: Float32Array) {
