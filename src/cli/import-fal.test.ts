@@ -65,17 +65,15 @@ describe("an endpoint whose schemas ship", () => {
       `wrote  ${join(folders.schemas, "models", path, "input.json")}`,
       `wrote  ${join(folders.schemas, "models", path, "output.json")}`,
     ]);
-    expect(out[3]).toMatch(/^no effect, noted in each request's log {2}enable_prompt_expansion, /);
+    expect(out[3]).toMatch(/^no effect by itself, noted in each request's log {2}enable_prompt_expansion, /);
   });
 
   it("is restricted to what its runner does", async () => {
     const { out } = await run("fal-ai/qwen-image@2.1.0", { memoryMib: "81000" });
     const manifest = manifestOf("fal-ai/qwen-image/2.1.0") as { restrictions: unknown[] };
     expect(manifest).toMatchObject({ version: "2.1.0", memoryMiB: 81_000 });
-    expect(manifest.restrictions).toContainEqual(
-      expect.objectContaining({ field: "use_turbo", accepts: { const: false } }),
-    );
-    expect(out).toContain("restricted  image_size, use_turbo");
+    expect(manifest.restrictions).toEqual([expect.objectContaining({ field: "image_size" })]);
+    expect(out).toContain("restricted  image_size");
   });
 });
 

@@ -269,7 +269,7 @@ function reportOf(
     out: [
       ...files.map((file) => `wrote  ${file}`),
       ...(restricted.length > 0 ? [`restricted  ${restricted.map(escapeControl).join(", ")}`] : []),
-      ...(noted.length > 0 ? [`no effect, noted in each request's log  ${noted.join(", ")}`] : []),
+      ...(noted.length > 0 ? [`no effect by itself, noted in each request's log  ${noted.join(", ")}`] : []),
     ],
     hints: [
       ...(isRunnerKnown

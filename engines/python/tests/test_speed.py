@@ -17,17 +17,25 @@ def prepared(**settings: Any) -> Any:
     return pipeline
 
 
-def test_weights_are_stored_in_eight_bits_and_the_networks_compute_as_before() -> None:
+def test_weights_are_stored_in_eight_bits_and_the_images_stay_alike() -> None:
     plain, small = prepared(), prepared(weightStorage="float8_e4m3fn")
     layer = "transformer_blocks.0.attn.to_q"
     stored = small.transformer.get_submodule(layer).weight
     assert stored.dtype == torch.float8_e4m3fn
     assert stored.element_size() * 4 == plain.transformer.get_submodule(layer).weight.element_size()
     images = [
-        pipeline("a circle", height=64, width=64, num_inference_steps=2, output_type="pt").images
+        pipeline(
+            "a circle",
+            height=64,
+            width=64,
+            num_inference_steps=2,
+            generator=torch.Generator().manual_seed(1),
+            output_type="pt",
+        ).images
         for pipeline in (plain, small)
     ]
-    assert images[0].shape == images[1].shape and torch.isfinite(images[1]).all()
+    difference = float((images[0] - images[1]).abs().mean())
+    assert 0 < difference < 0.05
 
 
 def test_the_attention_backend_is_chosen() -> None:

@@ -49,6 +49,7 @@ const DIFFUSERS_IMAGE: RunnerProfile = {
     num_images: between(1, 4),
     seed: ANY,
     output_format: oneOf("png", "jpeg", "webp"),
+    use_turbo: ANY,
     loras: LORAS,
     enable_safety_checker: ANY,
   },
@@ -72,13 +73,15 @@ const DIFFUSERS_EDIT: RunnerProfile = {
     mask_url: ANY,
     strength: between(0, 1),
   },
+  needs: ["prompt", "image_url"],
 };
 
 /** Qwen-Image-Edit of several images. */
 const DIFFUSERS_EDIT_PLUS: RunnerProfile = {
   ...DIFFUSERS_IMAGE,
   runner: "image-to-image",
-  reads: { ...DIFFUSERS_IMAGE.reads, image_size: NULLABLE_SIZE, image_urls: ANY },
+  reads: { ...DIFFUSERS_IMAGE.reads, image_size: NULLABLE_SIZE, image_urls: { maxItems: 10 } },
+  needs: ["prompt", "image_urls"],
 };
 
 const DIFFUSERS_VIDEO: RunnerProfile = {
@@ -255,5 +258,7 @@ export function profileOf(
   fields: readonly string[],
 ): RunnerProfile | undefined {
   const found = PROFILES.filter((profile) => profile.engine === engine && profile.runner === runner);
-  return found.find(({ reads }) => "image_url" in reads === fields.includes("image_url")) ?? found[0];
+  const sources = ["image_url", "image_urls"];
+  const fits = ({ reads }: RunnerProfile) => sources.every((name) => name in reads === fields.includes(name));
+  return found.find(fits) ?? found[0];
 }
