@@ -32,8 +32,8 @@ def networks_of(pipeline: Any) -> list[Any]:
 
 def networks_for(pipeline: Any, wanted: str) -> tuple[str, ...]:
     """
-    The names of the networks that a value of `transformer` means. A model with a single network has no experts
-    to choose from.
+    The names of the networks that a value of `transformer` means. A model with a single network has no
+    experts to choose from.
     """
     present = tuple(name for name in NETWORKS["both"] if getattr(pipeline, name, None) is not None)
     return NETWORKS[wanted] if len(present) > 1 else present

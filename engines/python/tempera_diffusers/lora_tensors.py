@@ -1,6 +1,6 @@
 """
-The check of LoRA weights before any library reads their names: strangers send them, and diffusers and peft loop,
-match patterns and allocate by what the names and shapes say.
+The check of LoRA weights before any library reads their names: strangers send them, and diffusers and peft
+loop, match patterns and allocate by what the names and shapes say.
 """
 
 import math
@@ -38,7 +38,7 @@ def check_tensors(tensors: Mapping[str, torch.Tensor]) -> None:
 
 
 def _fault_of(name: str, tensor: torch.Tensor, ranks: dict[str, int]) -> str:
-    """Returns what is wrong with a tensor. `ranks` has the ranks of the matrices before it, by their layer."""
+    """Returns what is wrong with a tensor. `ranks` has those of the matrices before it, by their layer."""
     if len(name) > NAME_LENGTH_MAX or not re.fullmatch(r"[A-Za-z0-9_.]+", name):
         return "is no name of a layer"
     if any(int(digits) > NUMBER_MAX for digits in re.findall(r"\d+", name)):

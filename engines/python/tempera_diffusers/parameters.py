@@ -39,7 +39,9 @@ class Parameters:
     pixelsMax: int = 2048 * 2048
     """Largest image that may be requested, in pixels. For videos, `resolutions` is the limit."""
     lorasKeptMiB: int = 4096
-    """LoRA weights of requests that stay loaded, in MiB of their files; the least recently used are dropped."""
+    """
+    LoRA weights of requests that stay loaded, in MiB of their files; the least recently used are dropped.
+    """
     recipes: Mapping[str, Any] = field(default_factory=dict)
     """Settings that `use_turbo` (`turbo`) and `acceleration` (`regular`, `high`) select: see `Recipe`."""
     recipe: str = ""

@@ -44,7 +44,7 @@ def test_the_usual_forms_pass(names: tuple[str, str]) -> None:
         ({f"{LAYER}.lora_A.weight": torch.zeros(513, 2)}, "has the rank 513, above 512"),
         ({f"{LAYER}.lora_B.weight": torch.zeros(32, 5)}, "has the rank 5, and its other matrix 4"),
         ({f"{LAYER}.lora_A.weight": torch.full((4, 32), float("nan"))}, "has values that are no numbers"),
-        ({f"{LAYER}.lora_A.weight": torch.zeros(4, 32, dtype=torch.int64)}, "numbers of the type torch.int64"),
+        ({f"{LAYER}.lora_A.weight": DOWN.to(torch.int64)}, "numbers of the type torch.int64"),
     ],
 )
 def test_harmful_ones_are_named(bad: dict[str, Any], reason: str) -> None:

@@ -227,7 +227,10 @@ def test_use_turbo_without_a_recipe_is_refused(load_with: Any, runs: Any) -> Non
             {"recipes": {"turbo": {"scheduler": {"class": "UniPCMultistepScheduler"}}}},
             "turbo.scheduler",
         ),
-        ({"recipes": {"high": {"cache": {"kind": "taylor"}}}, "compile": True}, "recipes.high.cache: not together"),
+        (
+            {"recipes": {"high": {"cache": {"kind": "taylor"}}}, "compile": True},
+            "recipes.high.cache: not together",
+        ),
         ({"recipes": {"turbo": TURBO}, "compile": True}, "recipes.turbo.loras: not for this model"),
         (
             {"recipes": {"turbo": TURBO}, "weightStorage": "float8_e4m3fn"},
@@ -282,7 +285,8 @@ def test_distilled_weights_of_both_experts_of_a_video_resume(
         "warmUp": [{}],
     }
     engine.load(Model("acme/turbo", "1.0.0", "wan_video", folder, parameters), lambda *_: None)
-    given = {"prompt": "waves", "num_frames": 17, "resolution": "480p", "seed": 7, "interpolator_model": "none"}
+    given = {"prompt": "waves", "num_frames": 17, "resolution": "480p", "seed": 7}
+    given["interpolator_model"] = "none"
     whole = runs(engine, given, policy=EVERY_STEP)
     assert whole.steps == [1, 2, 3, 4]
     assert whole.logs == [

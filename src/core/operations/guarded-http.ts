@@ -33,7 +33,7 @@ export interface Download {
 export interface Entity {
   /** Entity tag (RFC 9110 §8.8.3). */
   etag: string;
-  /** Origin and path that it came from, after redirects: another one may have the same tag for another file. */
+  /** Origin and path that it came from, after redirects: others may have the same tag for another file. */
   from: string;
 }
 

@@ -56,7 +56,9 @@ export function buildPackage(contract: EndpointContract, choice: ImportChoice): 
   };
   const head = [
     "Written by `tempera models import-fal`. Correct memoryMiB to what the model needs on your device.",
-    ...(noted.length > 0 ? [`No effect by itself, which each request's log notes: ${noted.join(", ")}.`] : []),
+    ...(noted.length > 0
+      ? [`No effect by itself, which each request's log notes: ${noted.join(", ")}.`]
+      : []),
     ...(profile ? [] : ["Restrict each field that the runner does not read: nothing here knows them."]),
   ];
   return {
