@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from tempera_engine import File, Run
 
-from .adapters import Adapters, Lora, networks_of, read_loras
+from .adapters import Lora, read_loras
 from .sampling import noise
-from .sampling.denoising import Denoising
+from .sampling.pipeline_calls import PipelineCalls
 from .fields import Fields, no_effect, tell_of_cut
 from .parameters import Parameters
 from .recipes import Recipe, Recipes
@@ -70,8 +70,7 @@ class WanVideo:
         self._pipeline = pipeline
         self._parameters = parameters
         self._recipes = recipes
-        self._adapters = Adapters(pipeline, parameters.lorasKeptMiB)
-        self._adapters.add(recipes.loras)
+        self._calls = PipelineCalls(pipeline, parameters, recipes)
         self._pipelines = _pipelines_by_input(pipeline)
         self._safety = open_safety_check(parameters.safetyThreshold)
         network = pipeline.transformer if pipeline.transformer is not None else pipeline.transformer_2
@@ -219,36 +218,22 @@ class WanVideo:
         def draw(latents: torch.Tensor) -> tuple[str, bytes]:
             return safety.preview(draw_preview(self._pipeline.vae, latents))
 
-        # With offloading, the decoder and the working network would move each other off the device at each
-        # preview.
-        draw_or_none = draw if self._parameters.offload == "none" else None
-        recipe = wanted.recipe
         # UniPC calls the shift of the noise levels `flow_shift`, flow-match Euler `shift`.
-        scheduler = recipe.scheduler_of(
-            self._pipeline.scheduler, flow_shift=wanted.shift, shift=wanted.shift
-        )
-        try:
-            with (
-                self._adapters.active(run, [*recipe.loras, *wanted.loras]),
-                recipe.caching(networks_of(pipeline)),
-                Denoising(run, pipeline, scheduler, draw_or_none, resumes=recipe.cache is None),
-            ):
-                frames: NDArray[np.float32] = pipeline(
-                    prompt=wanted.prompt,
-                    negative_prompt=wanted.negative,
-                    width=width,
-                    height=height,
-                    num_frames=rendered,
-                    num_inference_steps=wanted.steps,
-                    guidance_scale=wanted.guidance,
-                    generator=noise.generator(wanted.seed),
-                    max_sequence_length=PROMPT_TOKENS_MAX,
-                    output_type="np",
-                    **arguments,
-                ).frames[0]
-        finally:
-            # An interrupted call leaves a network on the device.
-            self._pipeline.maybe_free_model_hooks()
+        shift = {"flow_shift": wanted.shift, "shift": wanted.shift}
+        with self._calls.prepared(run, pipeline, wanted.recipe, wanted.loras, draw, **shift):
+            frames: NDArray[np.float32] = pipeline(
+                prompt=wanted.prompt,
+                negative_prompt=wanted.negative,
+                width=width,
+                height=height,
+                num_frames=rendered,
+                num_inference_steps=wanted.steps,
+                guidance_scale=wanted.guidance,
+                generator=noise.generator(wanted.seed),
+                max_sequence_length=PROMPT_TOKENS_MAX,
+                output_type="np",
+                **arguments,
+            ).frames[0]
         return frames[: wanted.frames]
 
     def _refuse_unused_images(self, fields: Fields, from_image: bool) -> None:

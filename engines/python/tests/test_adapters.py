@@ -66,7 +66,7 @@ def test_adapters_of_many_requests_do_not_mix(
 ) -> None:
     # More than are kept, so that the first is loaded again.
     kept = 8 * weights(LAYERS["text-to-image"]).bytes
-    monkeypatch.setattr(engine._loaded._renderer._adapters, "_kept_bytes_max", kept)
+    monkeypatch.setattr(engine._loaded._renderer._calls._adapters, "_kept_bytes_max", kept)
     files = [weights(LAYERS["text-to-image"], seed=seed) for seed in range(12)]
     alone = [runs(engine, {**IMAGE, "loras": [lora()]}, files=[file]).digests for file in files]
     assert len({digest for digests in alone for digest in digests}) == 12
@@ -126,7 +126,7 @@ def test_refused_requests_leave_no_more_adapters_than_are_kept(
     from tempera_diffusers.adapters import Adapters
 
     engine = load("text-to-image")
-    adapters: Adapters = engine._loaded._renderer._adapters
+    adapters: Adapters = engine._loaded._renderer._calls._adapters
     monkeypatch.setattr(adapters, "_kept_bytes_max", 2 * weights(LAYERS["text-to-image"]).bytes)
     wrong = weights("blocks.0.attn1.to_q")
     for seed in range(20, 32):

@@ -7,13 +7,13 @@ import torch
 from PIL import Image
 from tempera_engine import File, Run
 
-from ..adapters import Adapters, read_loras
+from ..adapters import read_loras
 from ..fields import Fields, no_effect, tell_of_cut
 from ..parameters import Parameters
 from ..recipes import Recipes
 from ..safety_check import RunCheck, open_safety_check
 from ..sampling import noise
-from ..sampling.denoising import Denoising
+from ..sampling.pipeline_calls import PipelineCalls
 from ..sampling.preview import draw_preview
 from .image_request import ImageRequest
 from .image_size import Size
@@ -37,8 +37,7 @@ class ImageRenderer:
         self._parameters = parameters
         self._recipes = recipes
         self._safety = open_safety_check(parameters.safetyThreshold)
-        self._adapters = Adapters(loaded, parameters.lorasKeptMiB)
-        self._adapters.add(recipes.loras)
+        self._calls = PipelineCalls(loaded, parameters, recipes)
         self.multiple = int(loaded.vae_scale_factor) * 2
         """Sides of rendered images are multiples of it: two by two latents form a token."""
 
@@ -85,32 +84,19 @@ class ImageRenderer:
             unpacked = pipeline._unpack_latents(packed, rendered[1], rendered[0], pipeline.vae_scale_factor)
             return safety.preview(draw_preview(pipeline.vae, unpacked))
 
-        # With offloading, the decoder and the working network would move each other off the device at each
-        # preview.
-        draw_or_none = draw if self._parameters.offload == "none" else None
-        recipe = request.recipe
-        scheduler = recipe.scheduler_of(self._loaded.scheduler)
-        try:
-            with (
-                self._adapters.active(run, [*recipe.loras, *request.loras]),
-                recipe.caching([pipeline.transformer]),
-                Denoising(run, pipeline, scheduler, draw_or_none, resumes=recipe.cache is None),
-            ):
-                pixels = pipeline(
-                    prompt=request.prompt,
-                    negative_prompt=request.negative if request.guided else None,
-                    true_cfg_scale=request.guidance,
-                    num_inference_steps=request.steps,
-                    num_images_per_prompt=request.count,
-                    # Image i is what seed + i alone gives.
-                    generator=[noise.generator(request.seed + i) for i in range(request.count)],
-                    max_sequence_length=PROMPT_TOKENS_MAX,
-                    output_type="np",
-                    **arguments,
-                ).images
-        finally:
-            # An interrupted call leaves a network on the device.
-            self._loaded.maybe_free_model_hooks()
+        with self._calls.prepared(run, pipeline, request.recipe, request.loras, draw):
+            pixels = pipeline(
+                prompt=request.prompt,
+                negative_prompt=request.negative if request.guided else None,
+                true_cfg_scale=request.guidance,
+                num_inference_steps=request.steps,
+                num_images_per_prompt=request.count,
+                # Image i is what seed + i alone gives.
+                generator=[noise.generator(request.seed + i) for i in range(request.count)],
+                max_sequence_length=PROMPT_TOKENS_MAX,
+                output_type="np",
+                **arguments,
+            ).images
         images = [Image.fromarray(to_bytes(values)) for values in pixels]
         return self.write(run, request, size, images)
 
