@@ -232,29 +232,30 @@ describe("models import-fal", () => {
     await copyFile(join(PROJECT, "schemas/manifest.json"), join(env.TEMPERA_SCHEMAS, "manifest.json"));
     const served = ["--engine", "stub", "--runner", "stub", "--memory-mib", "10", "--openapi-url", fal.url];
     expect(await tempera(["models", "import-fal", endpoint, ...served], env)).toMatchObject({ code: 0 });
-    const lora = "fal-ai/wan/v2.2-a14b/text-to-video/lora";
-    expect(await tempera(["models", "import-fal", lora], env)).toMatchObject({
+    const edit = "fal-ai/qwen-image-edit-plus";
+    expect(await tempera(["models", "import-fal", edit], env)).toMatchObject({
       code: 0,
-      out: expect.stringMatching(/^restricted {2}reverse_video$/m),
+      out: expect.stringMatching(/^restricted {2}image_size, image_urls$/m),
     });
     expect((await tempera(["models", "check"], env)).out).toMatch(
-      /^ok {2}acme\/imported 1\.0\.0 .*\nok {2}fal-ai\/wan\/v2\.2-a14b\/text-to-video\/lora 1\.0\.0 /,
+      /^ok {2}acme\/imported 1\.0\.0 .*\nok {2}fal-ai\/qwen-image-edit-plus 1\.0\.0 /,
     );
 
-    for (const name of [endpoint, lora])
+    for (const name of [endpoint, edit])
       expect(await tempera(["models", "push", join(env.TEMPERA_MODELS, name, "1.0.0")], env)).toMatchObject({
         code: 0,
       });
     const input = JSON.stringify({ prompt: "a boat", seed: 7 });
     const { out } = await tempera(["submit", endpoint, "--input", input, "--wait"]);
     expect(parseJson(out)).toMatchObject({ seed: 7 });
-    const reversed = JSON.stringify({ prompt: "a boat", reverse_video: true });
-    expect(await tempera(["submit", lora, "--input", reversed])).toMatchObject({
+    const images = Array(11).fill("https://files.example.com/boat.png");
+    const many = JSON.stringify({ prompt: "a boat", image_urls: images });
+    expect(await tempera(["submit", edit, "--input", many])).toMatchObject({
       code: 1,
-      err: expect.stringContaining("This version does not read `reverse_video`; leave it at false."),
+      err: expect.stringContaining("This version takes at most 10 items of `image_urls`."),
     });
     // Nothing runs it here, so the platform should not keep it for other tests.
-    expect(await tempera(["models", "remove", `${lora}@1.0.0`])).toMatchObject({ code: 0 });
+    expect(await tempera(["models", "remove", `${edit}@1.0.0`])).toMatchObject({ code: 0 });
   });
 });
 
