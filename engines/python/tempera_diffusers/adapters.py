@@ -11,10 +11,11 @@ import torch
 from safetensors.torch import load_file
 from tempera_engine import Fault, InputFile, InputInvalid, Run
 
-from .device_faults import is_memory_full
+from .device_faults import is_memory_full, is_of_accelerator
 from .fields import Fields
 from .lora_tensors import check_tensors
 from .parameters import Parameters
+from .reasons import reason_of
 
 SCALE_MAX = 4.0
 LORAS_MAX = 3
@@ -37,6 +38,14 @@ def networks_for(pipeline: Any, wanted: str) -> tuple[str, ...]:
     """
     present = tuple(name for name in NETWORKS["both"] if getattr(pipeline, name, None) is not None)
     return NETWORKS[wanted] if len(present) > 1 else present
+
+
+def is_scale(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= SCALE_MAX
+
+
+def is_expert(value: Any) -> bool:
+    return isinstance(value, str) and value in NETWORKS
 
 
 @dataclass(frozen=True)
@@ -77,12 +86,12 @@ def _read_lora(fields: Fields, run: Run, index: int, item: Any, pipeline: Any) -
     if file is None:
         fields.fault([*loc, "path"], "Field required", "missing")
     scale = item.get("scale", 1.0)
-    if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 <= scale <= SCALE_MAX:
+    if not is_scale(scale):
         message = f"Input should be a number from 0 to {SCALE_MAX:g}"
         fields.fault([*loc, "scale"], message, "float_type")
         scale = 1.0
     wanted = item.get("transformer") or "high"
-    if not isinstance(wanted, str) or wanted not in NETWORKS:
+    if not is_expert(wanted):
         message = f"Input should be {', '.join(map(repr, NETWORKS))}"
         fields.fault([*loc, "transformer"], message, "literal_error")
         wanted = "high"
@@ -179,12 +188,12 @@ class Adapters:
             )
             used = _loaded_tensors(model, name)
         except Exception as error:
-            # What is left of the adapter would be in the way of another try.
+            # The rest of the adapter would be in the way of another try.
             self._drop(network, name)
             # Strangers' tensors make diffusers and peft fail in many ways; a fault of the device is none.
-            if isinstance(error, torch.AcceleratorError) or is_memory_full(error):
+            if is_of_accelerator(error) or is_memory_full(error):
                 raise
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+            reason = reason_of(error)[:200]
             raise _Unfit(f"These LoRA weights do not fit this model: {reason}") from error
         if used == 0:
             self._drop(network, name)

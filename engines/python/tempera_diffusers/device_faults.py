@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from tempera_engine import DeviceFault, EngineError
 
+from .reasons import reason_of
+
 _BY_A_KERNEL = {
     700: "illegal memory access",
     702: "launch timed out",
@@ -87,7 +89,7 @@ def _known_fault(error: Exception) -> DeviceFault | None:
     text, number = str(error), getattr(error, "error_code", None)
     if isinstance(error, torch.distributed.DistBackendError) or "NCCL" in text:
         return _fault(error, of_device=True)
-    if not _is_of_accelerator(error):
+    if not is_of_accelerator(error):
         return None
     for faults, of_device in ((_OF_THE_DEVICE, True), (_BY_A_KERNEL, False)):
         if number in faults or any(known in text for known in faults.values()):
@@ -95,12 +97,11 @@ def _known_fault(error: Exception) -> DeviceFault | None:
     return None
 
 
-def _is_of_accelerator(error: Exception) -> bool:
+def is_of_accelerator(error: Exception) -> bool:
     """Tells whether CUDA raised it. torch 2.7 and older have a `RuntimeError` for that."""
     known: Any = getattr(torch, "AcceleratorError", ())
     return isinstance(error, known) or "CUDA error" in str(error)
 
 
 def _fault(error: Exception, *, of_device: bool) -> DeviceFault:
-    reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
-    return DeviceFault(f"The device faulted: {reason}.", of_device=of_device)
+    return DeviceFault(f"The device faulted: {reason_of(error).rstrip('.')}.", of_device=of_device)

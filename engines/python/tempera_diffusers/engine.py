@@ -39,12 +39,12 @@ class DiffusersEngine(Engine):
         )
         try:
             from .device_memory import DeviceMemory
-            from .parameters import Parameters
-            from .pipeline_folder import load_pipeline
-            from .recipes import Recipes, read_recipes
             from .image.image_edit import ImageEdit, ImageEditPlus
             from .image.image_to_image import ImageToImage
             from .image.text_to_image import TextToImage
+            from .parameters import Parameters
+            from .pipeline_folder import load_pipeline
+            from .recipes import Recipes, read_recipes
             from .wan_video import WanVideo
         except ModuleNotFoundError as missing:
             raise ModuleNotFoundError(

@@ -17,6 +17,7 @@ from tempera_engine import Progress
 from .cancel_points import add_cancel_points
 from .image.vision_processor import VisionProcessor
 from .parameters import Parameters
+from .reasons import reason_of
 from .speed import prepare
 
 
@@ -67,8 +68,7 @@ def load_pipeline(
             folder, dtype=dtypes, local_files_only=True, use_safetensors=True, **_vision_processor(folder)
         )
     except Exception as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise ValueError(f"The pipeline cannot be loaded: {reason}") from error
+        raise ValueError(f"The pipeline cannot be loaded: {reason_of(error)}") from error
     progress(0.8, "networks")
 
     if parameters.offload == "model":

@@ -15,8 +15,9 @@ from typing import Any
 import diffusers
 from tempera_engine import InputFile
 
-from .adapters import NETWORKS, SCALE_MAX, Lora, networks_for, networks_of
+from .adapters import NETWORKS, SCALE_MAX, Lora, is_expert, is_scale, networks_for, networks_of
 from .fields import Fields, no_effect
+from .reasons import reason_of
 
 NAMES = ("turbo", "regular", "high")
 """`turbo` is behind `use_turbo`; the others are values of `acceleration`."""
@@ -244,7 +245,7 @@ class _Reading:
             else:
                 scheduler.set_timesteps(2)
         except Exception as error:
-            self._fault(".scheduler", f"this model cannot have it: {str(error).splitlines()[0]}")
+            self._fault(".scheduler", f"this model cannot have it: {reason_of(error)}")
             return
         if hasattr(own, "scale_noise") and not hasattr(scheduler, "scale_noise"):
             self._fault(".scheduler.class", "it cannot add noise to an image, which this model's own can")
@@ -260,10 +261,10 @@ class _Reading:
                 self._fault(key, "should be { file, scale, transformer }")
                 continue
             scale, wanted = item.get("scale", 1.0), item.get("transformer", "high")
-            if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 <= scale <= SCALE_MAX:
+            if not is_scale(scale):
                 self._fault(f"{key}.scale", f"{scale!r} should be a number from 0 to {SCALE_MAX:g}")
                 continue
-            if wanted not in NETWORKS:
+            if not is_expert(wanted):
                 self._fault(f"{key}.transformer", f"{wanted!r} should be one of {', '.join(NETWORKS)}")
                 continue
             file = self._file(key, item.get("file"))
@@ -296,5 +297,5 @@ class _Reading:
             with Recipe(self._name, cache=config).caching(networks):
                 return config
         except Exception as error:
-            self._fault(".cache", f"this model cannot have it: {str(error).splitlines()[0]}")
+            self._fault(".cache", f"this model cannot have it: {reason_of(error)}")
             return None

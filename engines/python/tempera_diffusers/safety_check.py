@@ -21,6 +21,7 @@ from tempera_engine import Fault, InputInvalid, Run
 
 from .fields import no_effect
 from .image.images import to_bytes
+from .reasons import reason_of
 
 VARIABLE = "TEMPERA_SAFETY_CHECKER"
 """
@@ -51,8 +52,7 @@ class SafetyCheck:
         try:
             network = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception as error:
-            reason = (str(error) or type(error).__name__).splitlines()[0]
-            raise ValueError(f"{VARIABLE}: {path} cannot be loaded: {reason}") from error
+            raise ValueError(f"{VARIABLE}: {path} cannot be loaded: {reason_of(error)}") from error
         inputs, outputs = network.get_inputs(), network.get_outputs()
         shapes = [part.shape[1:] for part in (*inputs, *outputs)]
         if shapes != [[CROPPED, CROPPED, 3], [2]]:

@@ -5,8 +5,10 @@ from typing import Any
 
 import torch
 
-from .parameters import Parameters
 from .adapters import networks_of
+from .parameters import Parameters
+from .reasons import reason_of
+
 
 def prepare(pipeline: Any, parameters: Parameters, device: torch.device) -> None:
     """Applies the settings. Raises a `ValueError` that names one which this model or device cannot have."""
@@ -16,10 +18,8 @@ def prepare(pipeline: Any, parameters: Parameters, device: torch.device) -> None
             for network in networks_of(pipeline):
                 work(network)
         except Exception as error:
-            reason = str(error).strip().splitlines()[0]
-            raise ValueError(
-                f"parameters.{name} of model.yaml: {value!r} cannot be used on {device}: {reason}"
-            ) from error
+            refused = f"parameters.{name} of model.yaml: {value!r} cannot be used on {device}"
+            raise ValueError(f"{refused}: {reason_of(error)}") from error
 
     if parameters.weightStorage:
         storage = getattr(torch, parameters.weightStorage)

@@ -16,7 +16,7 @@ from .run import Run
 @dataclass
 class Prediction:
     output: dict[str, Any] = field(default_factory=dict)
-    """What the caller gets; `{"$artifact": n}` stands for the n-th of `files`."""
+    """The output as the caller gets it; `{"$artifact": n}` stands for the n-th of `files`."""
     files: list[bytes] = field(default_factory=list)
     progress: list[tuple[int, int]] = field(default_factory=list)
     """Steps that were reported, each with the number of all steps."""

@@ -17,11 +17,7 @@ from ..sampling.pipeline_calls import PipelineCalls
 from ..sampling.preview import draw_preview
 from .image_request import ImageRequest
 from .image_size import Size
-from .images import EXTENSIONS, to_bytes, write_image
-
-STRENGTH_0 = (
-    "So small a `strength` leaves the image as it is: no other field than `image_size` has an effect."
-)
+from .images import EXTENSIONS, fill, to_bytes, write_image
 
 PROMPT_TOKENS_MAX = 1024
 """Longest prompt that Qwen-Image's text encoder was trained with."""
@@ -99,6 +95,18 @@ class ImageRenderer:
             ).images
         images = [Image.fromarray(to_bytes(values)) for values in pixels]
         return self.write(run, request, size, images)
+
+    def write_unchanged(
+        self, run: Run, request: ImageRequest, size: Size, image: Image.Image
+    ) -> dict[str, Any]:
+        """Gives the caller's own image as the result, for a `strength` at which a pipeline takes no step."""
+        request.tell(run)
+        run.log(
+            "INFO",
+            "So small a `strength` leaves the image as it is: "
+            "no other field than `image_size` has an effect.",
+        )
+        return self.write(run, request, size, [fill(image, *size)] * request.count)
 
     def write(
         self, run: Run, request: ImageRequest, size: Size, images: Sequence[Image.Image]

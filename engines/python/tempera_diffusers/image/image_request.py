@@ -34,7 +34,7 @@ class ImageRequest:
     format: str
     """A key of `EXTENSIONS`."""
     remarks: list[str]
-    """What the caller should know about fields that have no effect."""
+    """Sentences for the caller about fields that have no effect."""
     recipe: Recipe
     loras: list[Lora]
     checks: bool

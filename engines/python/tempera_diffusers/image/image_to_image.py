@@ -12,7 +12,7 @@ from ..fields import Fields
 from ..parameters import Parameters
 from ..recipes import Recipes
 from ..warm_up import IMAGE, warm_up
-from .image_renderer import STRENGTH_0, ImageRenderer
+from .image_renderer import ImageRenderer
 from .image_size import covering, size_like
 from .images import fill
 from .input_images import changes_nothing, read_mask, read_source, require_one_dtype
@@ -38,10 +38,7 @@ class ImageToImage:
         mask = read_mask(run, mask_url, image)
         size = request.size or size_like(image, self._parameters.pixelsMax)
         if changes_nothing(strength, request.steps):
-            # No step is left; the pipeline would refuse it.
-            request.tell(run)
-            run.log("INFO", STRENGTH_0)
-            return self._renderer.write(run, request, size, [fill(image, *size)] * request.count)
+            return self._renderer.write_unchanged(run, request, size, image)
         rendered = covering(size, self._renderer.multiple)
         arguments: dict[str, Any] = {
             "width": rendered[0],

@@ -1,4 +1,4 @@
-"""What image endpoints have in common that begin with an image."""
+"""The common part of image endpoints that begin with an image."""
 
 from typing import Any
 

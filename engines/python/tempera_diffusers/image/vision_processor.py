@@ -1,4 +1,4 @@
-"""What prepares images and texts for the text encoder of Qwen-Image-Edit, which looks at images."""
+"""Prepares images and texts for the text encoder of Qwen-Image-Edit, which looks at images."""
 
 from typing import Any
 
