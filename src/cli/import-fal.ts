@@ -31,7 +31,7 @@ export interface ImportOptions {
   openapiUrl?: string;
 }
 
-/** Where packages are written, and by which engines they can be served. */
+/** The folders that packages are written to, and the engines that can serve them. */
 export interface ImportTarget {
   /** The configured folders, absolute. */
   models: string;

@@ -20,7 +20,7 @@ export const EDITOR_SCHEMA = join(PROJECT, "schemas/model.schema.json");
 
 /** The names of files that would have an effect in the template's own folder. */
 const NAMES: Record<string, string> = { dockerignore: ".dockerignore" };
-/** What a run of the template leaves beside its files. */
+/** Folders that a run of the template leaves beside its files. */
 const LEFTOVERS = /(^|\/)(__pycache__|\.pytest_cache|\.venv)(\/|$)/;
 
 /**

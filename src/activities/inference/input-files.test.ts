@@ -11,7 +11,7 @@ import { LIMITS } from "../../core/limits.ts";
 import type { GuardedHttp } from "../../core/operations/guarded-http.ts";
 import { createFetchInput, type FetchInputDependencies } from "./input-files.ts";
 import { LoraCache } from "./loras/lora-cache.ts";
-import { safetensors } from "./loras/safetensors-file.ts";
+import { headed, safetensors } from "./loras/safetensors.fixture.ts";
 
 const NEVER = new AbortController().signal;
 const PIXELS = Buffer.from(Array.from({ length: 400 }, (_, index) => (index * 7919) % 251));
@@ -328,11 +328,6 @@ describe("LoRA weights", () => {
     contentType: "application/octet-stream",
     body: Readable.from([body], { objectMode: false }),
   });
-  const headed = (header: string): Buffer => {
-    const length = Buffer.alloc(8);
-    length.writeBigUInt64LE(BigInt(header.length));
-    return Buffer.concat([length, Buffer.from(header)]);
-  };
   const refusal = async (lora: object, download: GuardedHttp["download"] = unexpected) =>
     fetcher(download)({ loras: [lora as never] }, "ann", NEVER).then(
       () => undefined,

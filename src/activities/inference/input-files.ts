@@ -173,10 +173,10 @@ class InputDownloads {
     path: string,
     { weightName }: { weightName?: string },
   ): Promise<InputFile> {
-    const { loras, objects, resolveFileUrl } = this.#dependencies;
+    const { loras, objects } = this.#dependencies;
     const url = loraUrl(path, weightName, loras.hubUrl);
     const isData = isDataUri(url);
-    const found = isData ? undefined : await resolveFileUrl(url, this.#ownerId);
+    const found = await this.#keyOf(url);
     // Deleted weights are not served, also where they are still kept.
     const key = found !== undefined && (await objects.head(found)) ? found : undefined;
     const source: LoraSource = {
@@ -220,14 +220,18 @@ class InputDownloads {
       this.#count(bytes);
     };
     try {
-      const key = isDataUri(url) ? undefined : await this.#dependencies.resolveFileUrl(url, this.#ownerId);
-      const download = await this.#open(url, key, { bytesMax, signal: this.#signal });
+      const download = await this.#open(url, await this.#keyOf(url), { bytesMax, signal: this.#signal });
       return await save(download, join(this.#folder, String(index)), { count, signal: this.#signal });
     } catch (error) {
       // The next download writes over the bytes of a broken one.
       if (isTemperaError(error) && error.code === "file_unavailable") this.#bytesLeft += counted;
       throw error;
     }
+  }
+
+  /** Finds the key of the object, for a file of this platform that the owner may read. */
+  async #keyOf(url: string): Promise<string | undefined> {
+    return isDataUri(url) ? undefined : this.#dependencies.resolveFileUrl(url, this.#ownerId);
   }
 
   /** @param key of the object, for a file of this platform */

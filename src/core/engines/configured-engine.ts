@@ -5,7 +5,7 @@ export const BUILT_IN_ENGINES = ["onnx", "diffusers", "stub"] as const;
 
 export const ISOLATIONS = ["required", "best-effort", "off"] as const;
 
-/** How engines are kept apart from the rest of the machine; see `docs/hardening.md`. */
+/** Degree to which engines are kept apart from the rest of the machine; see `docs/hardening.md`. */
 export type Isolation = (typeof ISOLATIONS)[number];
 
 /** A program of the operator's that serves models as an engine. */

@@ -23,7 +23,7 @@ export interface Download {
    * interrupted or too slow. It is decoded from the content coding of the response.
    */
   body: Readable;
-  /** What the response names for a later `ifNoneMatch`, if it has an entity tag. */
+  /** The file as its host names it, for a later `ifNoneMatch`; absent when it has no entity tag. */
   entity?: Entity;
   /** The host has answered 304: it still has what `ifNoneMatch` names. `body` is empty then. */
   isUnchanged?: true;

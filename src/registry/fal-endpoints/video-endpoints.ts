@@ -441,6 +441,17 @@ const OF_B5: ShippedEndpoints = {
   }),
 };
 
+/** Fields of text to video that the 14B endpoints lack. */
+const NOT_OF_14B = [
+  "aspect_ratio",
+  "enable_prompt_expansion",
+  "acceleration",
+  "guidance_scale_2",
+  "interpolator_model",
+  "num_interpolated_frames",
+  "adjust_fps_for_interpolation",
+];
+
 const animate = (title: string): ShippedEndpoint =>
   endpoint({
     name: "WanAnimate",
@@ -451,20 +462,7 @@ const animate = (title: string): ShippedEndpoint =>
       video_url: fileUrl("Video Url", "URL of the input video."),
       image_url: INPUT_IMAGE.image_url as JsonObject,
       ...withDefaults(
-        without(
-          TEXT_TO_VIDEO,
-          "prompt",
-          "negative_prompt",
-          "num_frames",
-          "frames_per_second",
-          "aspect_ratio",
-          "enable_prompt_expansion",
-          "acceleration",
-          "guidance_scale_2",
-          "interpolator_model",
-          "num_interpolated_frames",
-          "adjust_fps_for_interpolation",
-        ),
+        without(TEXT_TO_VIDEO, "prompt", "negative_prompt", "num_frames", "frames_per_second", ...NOT_OF_14B),
         { resolution: "480p", guidance_scale: 1, num_inference_steps: 20 },
       ),
       use_turbo: flag("Use Turbo", "If true, the parameters are those of a faster generation."),
@@ -493,19 +491,7 @@ const OF_14B: ShippedEndpoints = {
     category: "audio-to-video",
     required: ["prompt", "image_url", "audio_url"],
     fields: {
-      ...withDefaults(
-        without(
-          TEXT_TO_VIDEO,
-          "aspect_ratio",
-          "enable_prompt_expansion",
-          "acceleration",
-          "guidance_scale_2",
-          "interpolator_model",
-          "num_interpolated_frames",
-          "adjust_fps_for_interpolation",
-        ),
-        { resolution: "480p" },
-      ),
+      ...withDefaults(without(TEXT_TO_VIDEO, ...NOT_OF_14B), { resolution: "480p" }),
       num_frames: {
         ...integer(
           "Number of Frames",

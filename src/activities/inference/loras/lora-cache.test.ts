@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { withAbort } from "../../../core/concurrency/with-abort.ts";
 import type { Entity } from "../../../core/operations/guarded-http.ts";
 import { LoraCache, type LoraSource } from "./lora-cache.ts";
-import { safetensors } from "./safetensors-file.ts";
+import { safetensors } from "./safetensors.fixture.ts";
 
 const { signal: NEVER } = new AbortController();
 setMaxListeners(0, NEVER);

@@ -8,8 +8,13 @@ export function safetensors(tensors: Record<string, number>): Buffer {
     at += bytes;
     return [name, { dtype: "F32", shape: [bytes / 4], data_offsets }];
   });
-  const text = Buffer.from(writeJson(Object.fromEntries(header)));
+  return Buffer.concat([headed(writeJson(Object.fromEntries(header))), Buffer.alloc(at)]);
+}
+
+/** Makes the beginning of such a file: the length of the header, and the header. */
+export function headed(header: string): Buffer {
+  const text = Buffer.from(header);
   const length = Buffer.alloc(8);
   length.writeBigUInt64LE(BigInt(text.length));
-  return Buffer.concat([length, text, Buffer.alloc(at)]);
+  return Buffer.concat([length, text]);
 }
